@@ -1,0 +1,84 @@
+#pragma once
+
+#include <sys/epoll.h>
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <vector>
+
+#include "base/result.h"
+#include "base/unique_fd.h"
+
+namespace hmvm {
+
+class EventLoop;
+
+// A registration with an EventLoop; destroying it deregisters. Declare it after the descriptor it watches, so
+// that it goes first. Must not outlive the loop.
+class Watch {
+ public:
+  Watch() = default;
+  Watch(Watch&& other) noexcept;
+  Watch& operator=(Watch&& other) noexcept;
+  Watch(const Watch&) = delete;
+  Watch& operator=(const Watch&) = delete;
+  ~Watch();
+
+  // Replaces the set of events waited for: EPOLLIN, EPOLLOUT or 0 (errors and hang-up are always told).
+  Result<> SetEvents(uint32_t events);
+
+ private:
+  friend class EventLoop;
+  Watch(EventLoop* loop, int fd, uint64_t id) : loop_(loop), fd_(fd), id_(id) {}
+
+  EventLoop* loop_ = nullptr;
+  int fd_ = -1;
+  uint64_t id_ = 0;
+};
+
+// A level-triggered epoll loop for one thread. All but Post() and Stop() belong to the thread that calls Run();
+// handlers may add and destroy watches, their own included. Handlers must not block.
+class EventLoop {
+ public:
+  using Handler = std::function<Result<>()>;
+  using EventsHandler = std::function<Result<>(uint32_t events)>;
+
+  static Result<std::unique_ptr<EventLoop>> Create();
+  ~EventLoop();
+
+  // Calls `handler` whenever `fd` can be read or has hung up.
+  Result<Watch> OnReadable(int fd, Handler handler);
+  // Calls `handler` with the events that occurred, of `events` (EPOLLIN, EPOLLOUT) and EPOLLERR, EPOLLHUP.
+  Result<Watch> OnEvents(int fd, uint32_t events, EventsHandler handler);
+
+  // Runs `task` on the loop's thread, in the order of the calls. Thread-safe.
+  void Post(std::function<void()> task);
+  // Makes Run() return after the handler now running. Thread-safe.
+  void Stop();
+  // Handles events until Stop() or until a handler returns an error, which it then returns.
+  Result<> Run();
+
+ private:
+  friend class Watch;
+  struct Entry {
+    uint64_t id;
+    EventsHandler handler;
+  };
+
+  EventLoop(UniqueFd epoll, UniqueFd wake) : epoll_(std::move(epoll)), wake_(std::move(wake)) {}
+  void Remove(int fd, uint64_t id);
+  Result<> RunPosted();
+
+  UniqueFd epoll_;
+  UniqueFd wake_;
+  uint64_t next_id_ = 1;
+  std::vector<std::shared_ptr<Entry>> entries_;
+
+  std::mutex mutex_;
+  std::vector<std::function<void()>> posted_;
+  bool stopped_ = false;
+};
+
+}  // namespace hmvm
