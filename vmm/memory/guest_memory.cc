@@ -1,0 +1,41 @@
+#include "vmm/memory/guest_memory.h"
+
+#include <algorithm>
+
+namespace hmvm {
+
+GuestMemory::GuestMemory(Mapping mapping) : mapping_(std::move(mapping)) {
+  const std::span<std::byte> all = mapping_.bytes();
+  const size_t low_bytes = std::min<uint64_t>(all.size(), kLowRamEnd);
+  regions_.push_back({GuestAddress{0}, all.first(low_bytes)});
+  if (all.size() > low_bytes) regions_.push_back({GuestAddress{kHighRamStart}, all.subspan(low_bytes)});
+}
+
+Result<GuestMemory> GuestMemory::Create(uint64_t size_bytes) {
+  constexpr uint64_t kPageBytes = 4096;
+  if (size_bytes == 0 || size_bytes % kPageBytes != 0) {
+    return Error{EINVAL, "guest memory of " + std::to_string(size_bytes) + " bytes is not whole pages"};
+  }
+  auto mapping = Mapping::Anonymous(size_bytes);
+  if (!mapping.has_value()) return Wrap("guest memory", mapping.error());
+  return GuestMemory(std::move(*mapping));
+}
+
+Result<std::span<std::byte>> GuestMemory::Slice(GuestAddress address, uint64_t length_bytes) const {
+  for (const Region& region : regions_) {
+    // Written so that no sum can wrap: both numbers are the guest's.
+    if (address < region.start) continue;
+    const uint64_t offset = address.value - region.start.value;
+    if (offset > region.host.size() || length_bytes > region.host.size() - offset) continue;
+    return region.host.subspan(offset, length_bytes);
+  }
+  return Error{EFAULT, "guest address outside RAM"};
+}
+
+Result<> GuestMemory::WriteBytes(GuestAddress address, std::span<const std::byte> bytes) const {
+  HMVM_TRY_ASSIGN(const std::span<std::byte> target, Slice(address, bytes.size()));
+  std::memcpy(target.data(), bytes.data(), bytes.size());
+  return {};
+}
+
+}  // namespace hmvm

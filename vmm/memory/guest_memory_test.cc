@@ -1,0 +1,45 @@
+#include "vmm/memory/guest_memory.h"
+
+#include <gtest/gtest.h>
+
+namespace hmvm {
+namespace {
+
+TEST(GuestMemoryTest, SliceThatWrapsIsRefused) {
+  const GuestMemory memory = GuestMemory::Create(4096).value();
+
+  const auto slice = memory.Slice(GuestAddress{4096 - 8}, UINT64_MAX);
+
+  ASSERT_FALSE(slice.has_value());
+  EXPECT_EQ(slice.error().code, EFAULT);
+}
+
+TEST(GuestMemoryTest, LastByteIsInsideAndTheNextIsNot) {
+  const GuestMemory memory = GuestMemory::Create(8192).value();
+
+  EXPECT_TRUE(memory.Slice(GuestAddress{8191}, 1).has_value());
+  EXPECT_FALSE(memory.Slice(GuestAddress{8191}, 2).has_value());
+  EXPECT_FALSE(memory.Slice(GuestAddress{8193}, 0).has_value());
+}
+
+TEST(GuestMemoryTest, MemoryAboveTheHoleGoesOnAtFourGigabytes) {
+  const GuestMemory memory = GuestMemory::Create(kLowRamEnd + 4096).value();
+
+  EXPECT_FALSE(memory.Slice(GuestAddress{kLowRamEnd}, 1).has_value());
+  EXPECT_FALSE(memory.Slice(GuestAddress{kLowRamEnd - 1}, 2).has_value());
+  EXPECT_TRUE(memory.Slice(GuestAddress{kHighRamStart}, 4096).has_value());
+  EXPECT_FALSE(memory.Slice(GuestAddress{kHighRamStart}, 4097).has_value());
+}
+
+TEST(GuestMemoryTest, ValuesAreReadAsWritten) {
+  const GuestMemory memory = GuestMemory::Create(4096).value();
+
+  ASSERT_TRUE(memory.Write<uint32_t>(GuestAddress{5}, 0xdeadbeef).has_value());
+
+  EXPECT_EQ(memory.Read<uint32_t>(GuestAddress{5}).value(), 0xdeadbeefu);
+}
+
+TEST(GuestMemoryTest, SizeThatIsNotWholePagesIsRefused) { EXPECT_FALSE(GuestMemory::Create(4097).has_value()); }
+
+}  // namespace
+}  // namespace hmvm

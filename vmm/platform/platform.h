@@ -1,0 +1,91 @@
+// What the machine needs of a platform: a way to make a vCPU that runs a Linux guest on this kind of host.
+// Two implement it: hardware (VT-x, AMD-V) and ring3 (hosts whose KVM emulates guest ring 0).
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "base/result.h"
+#include "vmm/devices/bus.h"
+#include "vmm/kvm/kvm.h"
+#include "vmm/memory/guest_memory.h"
+
+namespace hmvm {
+
+// What to boot. The spans are the host's own files, mapped or read: kernel formats are checked by the loader all
+// the same.
+struct BootSource {
+  std::span<const std::byte> kernel;  // vmlinux (ELF) or, where the platform takes it, bzImage
+  std::span<const std::byte> initrd;  // may be empty
+  std::string command_line;           // the machine's whole command line but what the platform itself adds
+};
+
+// Why the machine ended.
+enum class MachineEnd { kPowerOff, kReset, kPanic, kKvmError };
+
+// Injects one interrupt; edge, thread-safe.
+class InterruptLine {
+ public:
+  virtual ~InterruptLine() = default;
+  virtual void Trigger() = 0;
+};
+
+// What one turn of a vCPU came to. Everything that belongs to the platform (hypercalls, its own emulation) has
+// been handled by then; MMIO and ports have gone to the buses.
+struct VcpuTurn {
+  enum class Kind {
+    kContinue,     // run it again
+    kInterrupted,  // a kick: look at what the machine wants, then run it again
+    kEnded         // the guest ended or can't go on
+  };
+  Kind kind = Kind::kContinue;
+  MachineEnd end = MachineEnd::kPowerOff;  // with kEnded
+  std::string report;                      // with kEnded and an error: registers, bytes, reason
+};
+
+class Platform {
+ public:
+  virtual ~Platform() = default;
+  virtual std::string_view Name() const = 0;
+  virtual uint32_t MaxVcpus() const = 0;
+
+  // An interrupt for the virtio-mmio device in slot `slot` (0..31), and the number that the guest finds for it
+  // behind "virtio_mmio.device=4K@ADDRESS:" (a GSI, or an event channel port). Before Load().
+  struct DeviceInterrupt {
+    uint32_t number;
+    std::unique_ptr<InterruptLine> line;
+  };
+  virtual Result<DeviceInterrupt> AddDeviceInterrupt(uint32_t slot) = 0;
+
+  // Puts kernel, initrd, command line and the platform's tables into guest memory, and the vCPUs into the state to
+  // start from. Once, from the thread that made the platform.
+  virtual Result<> Load(const BootSource& source) = 0;
+
+  virtual std::span<Vcpu> vcpus() = 0;
+
+  // KVM_RUN once and handle the exit. Called from the vCPU's own thread alone.
+  virtual Result<VcpuTurn> RunOnce(Vcpu& vcpu) = 0;
+
+  // Name and value of each counter this platform keeps, for Describe. Thread-safe.
+  virtual std::vector<std::pair<std::string, uint64_t>> Counters() const = 0;
+};
+
+// What a platform is made of. All outlive it.
+struct PlatformContext {
+  const Kvm* kvm;
+  Vm* vm;
+  const GuestMemory* memory;
+  const Bus* mmio;
+  const Bus* ports;
+  uint32_t vcpus;
+};
+
+Result<std::unique_ptr<Platform>> CreateHardwarePlatform(const PlatformContext& context);
+Result<std::unique_ptr<Platform>> CreateRing3Platform(const PlatformContext& context);
+
+}  // namespace hmvm
