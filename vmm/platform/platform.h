@@ -12,13 +12,14 @@
 
 #include "base/result.h"
 #include "vmm/devices/bus.h"
+#include "vmm/devices/interrupt_line.h"
 #include "vmm/kvm/kvm.h"
 #include "vmm/memory/guest_memory.h"
 
 namespace hmvm {
 
-// What to boot. The spans are the host's own files, mapped or read: kernel formats are checked by the loader all
-// the same.
+// What to boot. The spans are the host's own files, mapped or read: kernel formats are checked by the loader
+// all the same.
 struct BootSource {
   std::span<const std::byte> kernel;  // vmlinux (ELF) or, where the platform takes it, bzImage
   std::span<const std::byte> initrd;  // may be empty
@@ -28,15 +29,8 @@ struct BootSource {
 // Why the machine ended.
 enum class MachineEnd { kPowerOff, kReset, kPanic, kKvmError };
 
-// Injects one interrupt; edge, thread-safe.
-class InterruptLine {
- public:
-  virtual ~InterruptLine() = default;
-  virtual void Trigger() = 0;
-};
-
-// What one turn of a vCPU came to. Everything that belongs to the platform (hypercalls, its own emulation) has
-// been handled by then; MMIO and ports have gone to the buses.
+// What one turn of a vCPU came to. Everything that belongs to the platform (hypercalls, its own emulation)
+// has been handled by then; MMIO and ports have gone to the buses.
 struct VcpuTurn {
   enum class Kind {
     kContinue,     // run it again
@@ -54,16 +48,19 @@ class Platform {
   virtual std::string_view Name() const = 0;
   virtual uint32_t MaxVcpus() const = 0;
 
-  // An interrupt for the virtio-mmio device in slot `slot` (0..31), and the number that the guest finds for it
-  // behind "virtio_mmio.device=4K@ADDRESS:" (a GSI, or an event channel port). Before Load().
+  // An interrupt for the virtio-mmio device in slot `slot` (0..31), and the number that the guest finds for
+  // it behind "virtio_mmio.device=4K@ADDRESS:" (a GSI, or an event channel port). Before Load().
   struct DeviceInterrupt {
     uint32_t number;
     std::unique_ptr<InterruptLine> line;
   };
   virtual Result<DeviceInterrupt> AddDeviceInterrupt(uint32_t slot) = 0;
 
-  // Puts kernel, initrd, command line and the platform's tables into guest memory, and the vCPUs into the state to
-  // start from. Once, from the thread that made the platform.
+  // The interrupt of the serial port at 0x3f8, where the guest looks for one; else nullptr. Before Load().
+  virtual Result<std::unique_ptr<InterruptLine>> AddSerialInterrupt() { return nullptr; }
+
+  // Puts kernel, initrd, command line and the platform's tables into guest memory, and the vCPUs into the
+  // state to start from. Once, from the thread that made the platform.
   virtual Result<> Load(const BootSource& source) = 0;
 
   virtual std::span<Vcpu> vcpus() = 0;
