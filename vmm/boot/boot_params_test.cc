@@ -1,0 +1,80 @@
+#include "vmm/boot/boot_params.h"
+
+#include <string>
+#include <vector>
+
+#include <gtest/gtest.h>
+
+namespace hmvm {
+namespace {
+
+constexpr uint64_t kMiB = 1 << 20;
+
+BootLayout DefaultLayout(uint64_t kernel_end) {
+  BootLayout layout = {.header = DefaultSetupHeader(), .kernel_end = kernel_end};
+  return layout;
+}
+
+std::string TextAt(const GuestMemory& memory, uint64_t address, size_t size) {
+  const auto bytes = memory.Slice(GuestAddress{address}, size).value();
+  return std::string(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+}
+
+TEST(BootParamsTest, MapHasTheHolesBelowOneMegabyteAndBelowFourGigabytes) {
+  const GuestMemory memory = GuestMemory::Create(kLowRamEnd + 16 * kMiB).value();
+
+  const std::vector<boot_e820_entry> map = MakeE820Map(memory);
+
+  ASSERT_EQ(map.size(), 4u);
+  EXPECT_EQ(map[0].addr + map[0].size, kReservedStart);
+  EXPECT_EQ(map[1].addr, kReservedStart);
+  EXPECT_EQ(map[1].type, 2u);
+  EXPECT_EQ(map[2].addr, kMiB);
+  EXPECT_EQ(map[2].addr + map[2].size, kLowRamEnd);
+  EXPECT_EQ(map[3].addr, kHighRamStart);
+  EXPECT_EQ(map[3].size, 16 * kMiB);
+}
+
+TEST(BootParamsTest, CommandLineAndInitrdAreWhereTheParametersSay) {
+  const GuestMemory memory = GuestMemory::Create(16 * kMiB).value();
+  const std::vector<std::byte> initrd(5000, std::byte{7});
+
+  ASSERT_TRUE(WriteBootParams(memory, DefaultLayout(2 * kMiB), "quiet", initrd).has_value());
+
+  const auto params = memory.Read<boot_params>(kBootParamsAddress).value();
+  EXPECT_EQ(TextAt(memory, params.hdr.cmd_line_ptr, 6), std::string("quiet", 6));
+  EXPECT_EQ(params.hdr.ramdisk_size, 5000u);
+  EXPECT_EQ(params.hdr.ramdisk_image, 16 * kMiB - 8192);
+  EXPECT_EQ(memory.Read<std::byte>(GuestAddress{params.hdr.ramdisk_image + 4999}).value(), std::byte{7});
+  EXPECT_EQ(params.e820_entries, 3u);
+}
+
+TEST(BootParamsTest, InitrdStaysBelowTheKernelsLimit) {
+  const GuestMemory memory = GuestMemory::Create(64 * kMiB).value();
+  BootLayout layout = DefaultLayout(2 * kMiB);
+  layout.header.initrd_addr_max = 32 * kMiB - 1;
+
+  ASSERT_TRUE(WriteBootParams(memory, layout, "", std::vector<std::byte>(4096)).has_value());
+
+  EXPECT_EQ(memory.Read<boot_params>(kBootParamsAddress).value().hdr.ramdisk_image, 32 * kMiB - 4096);
+}
+
+TEST(BootParamsTest, InitrdThatMeetsTheKernelIsRefused) {
+  const GuestMemory memory = GuestMemory::Create(4 * kMiB).value();
+  const std::vector<std::byte> initrd(2 * kMiB);
+
+  EXPECT_TRUE(WriteBootParams(memory, DefaultLayout(2 * kMiB), "", initrd).has_value());
+  EXPECT_EQ(WriteBootParams(memory, DefaultLayout(2 * kMiB + 1), "", initrd).error().code, ENOMEM);
+  EXPECT_EQ(WriteBootParams(memory, DefaultLayout(5 * kMiB), "", initrd).error().code, ENOMEM);
+}
+
+TEST(BootParamsTest, OverlongCommandLineIsRefused) {
+  const GuestMemory memory = GuestMemory::Create(4 * kMiB).value();
+
+  EXPECT_TRUE(WriteBootParams(memory, DefaultLayout(0), std::string(kMaxCommandLine, 'x'), {}).has_value());
+  EXPECT_EQ(WriteBootParams(memory, DefaultLayout(0), std::string(kMaxCommandLine + 1, 'x'), {}).error().code,
+            E2BIG);
+}
+
+}  // namespace
+}  // namespace hmvm
