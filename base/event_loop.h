@@ -38,8 +38,8 @@ class Watch {
   uint64_t id_ = 0;
 };
 
-// A level-triggered epoll loop for one thread. All but Post() and Stop() belong to the thread that calls Run();
-// handlers may add and destroy watches, their own included. Handlers must not block.
+// A level-triggered epoll loop for one thread. All but Post() and Stop() belong to the thread that calls
+// Run(); handlers may add and destroy watches, their own included. Handlers must not block.
 class EventLoop {
  public:
   using Handler = std::function<Result<>()>;

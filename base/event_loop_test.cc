@@ -15,11 +15,13 @@ TEST(EventLoopTest, ReadableDescriptorCallsItsHandler) {
   Pipe pipe = MakePipe().value();
   ASSERT_TRUE(WriteAll(pipe.write.get(), "x").has_value());
   int calls = 0;
-  const Watch watch = loop->OnReadable(pipe.read.get(), [&]() -> Result<> {
-                            ++calls;
-                            loop->Stop();
-                            return {};
-                          }).value();
+  const Watch watch = loop->OnReadable(pipe.read.get(),
+                                       [&]() -> Result<> {
+                                         ++calls;
+                                         loop->Stop();
+                                         return {};
+                                       })
+                          .value();
 
   ASSERT_TRUE(loop->Run().has_value());
 
@@ -31,11 +33,13 @@ TEST(EventLoopTest, HandlerMayRemoveItself) {
   Pipe pipe = MakePipe().value();
   ASSERT_TRUE(WriteAll(pipe.write.get(), "x").has_value());
   std::optional<Watch> watch;
-  watch = loop->OnReadable(pipe.read.get(), [&]() -> Result<> {
-                watch.reset();
-                loop->Stop();
-                return {};
-              }).value();
+  watch = loop->OnReadable(pipe.read.get(),
+                           [&]() -> Result<> {
+                             watch.reset();
+                             loop->Stop();
+                             return {};
+                           })
+              .value();
 
   ASSERT_TRUE(loop->Run().has_value());
 
@@ -46,8 +50,11 @@ TEST(EventLoopTest, ErrorOfAHandlerEndsTheLoop) {
   auto loop = EventLoop::Create().value();
   Pipe pipe = MakePipe().value();
   ASSERT_TRUE(WriteAll(pipe.write.get(), "x").has_value());
-  const Watch watch =
-      loop->OnReadable(pipe.read.get(), []() -> Result<> { return Error{EPROTO, "bad peer"}; }).value();
+  const Watch watch = loop->OnReadable(pipe.read.get(),
+                                       []() -> Result<> {
+                                         return Error{EPROTO, "bad peer"};
+                                       })
+                          .value();
 
   const auto result = loop->Run();
 

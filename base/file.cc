@@ -26,8 +26,10 @@ Result<UniqueFd> OpenArgument(const std::string& argument, int flags) {
   const char* end = argument.data() + argument.size();
   int number = -1;
   const auto [rest, error] = std::from_chars(begin, end, number);
-  if (error != std::errc() || rest != end || number < 0) return Error{EINVAL, "descriptor '" + argument + "'"};
-  if (::fcntl(number, F_SETFD, FD_CLOEXEC) < 0) return Error{errno, "inherited descriptor '" + argument + "'"};
+  if (error != std::errc() || rest != end || number < 0)
+    return Error{EINVAL, "descriptor '" + argument + "'"};
+  if (::fcntl(number, F_SETFD, FD_CLOEXEC) < 0)
+    return Error{errno, "inherited descriptor '" + argument + "'"};
   return UniqueFd(number);
 }
 

@@ -15,10 +15,11 @@ namespace hmvm {
 class Process {
  public:
   struct Options {
-    std::vector<std::string> arguments;        // [0] is the program's path
-    std::vector<std::pair<int, int>> fds = {};  // {ours, the child's number}; the child gets no others but 0, 1, 2
-    bool die_with_parent = false;              // SIGKILL when the thread that started it ends (PR_SET_PDEATHSIG)
-    bool new_session = false;                  // setsid(2)
+    std::vector<std::string> arguments;  // [0] is the program's path
+    std::vector<std::pair<int, int>> fds =
+        {};                        // {ours, the child's number}; the child gets no others but 0, 1, 2
+    bool die_with_parent = false;  // SIGKILL when the thread that started it ends (PR_SET_PDEATHSIG)
+    bool new_session = false;      // setsid(2)
   };
 
   Process() = default;

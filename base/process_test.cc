@@ -23,9 +23,8 @@ TEST(ProcessTest, DescriptorsArriveAtTheirNumbersEvenWhenTheSetsOverlap) {
   const int write_end = pipe.write.get();
 
   // The two ends swap numbers in the child.
-  auto process = Process::Start(
-      {.arguments = {"/bin/sh", "-c", "echo hello >&" + std::to_string(read_end)},
-       .fds = {{read_end, write_end}, {write_end, read_end}}});
+  auto process = Process::Start({.arguments = {"/bin/sh", "-c", "echo hello >&" + std::to_string(read_end)},
+                                 .fds = {{read_end, write_end}, {write_end, read_end}}});
   ASSERT_TRUE(process.has_value());
   pipe.write.reset();
   char text[16] = {};

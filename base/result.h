@@ -23,7 +23,8 @@ class [[nodiscard]] Result : public tl::expected<T, Error> {
  public:
   using tl::expected<T, Error>::expected;
   Result() = default;
-  Result(Error error) : tl::expected<T, Error>(tl::unexpect, std::move(error)) {}  // NOLINT: implicit by intent
+  Result(Error error)
+      : tl::expected<T, Error>(tl::unexpect, std::move(error)) {}  // NOLINT: implicit by intent
 };
 
 // The same error with the name of the larger thing that failed in front.
@@ -38,16 +39,18 @@ inline Error Wrap(const std::string& context, Error error) {
 #define HMVM_CONCAT(a, b) HMVM_CONCAT_INNER(a, b)
 
 // Evaluates a Result<> and returns its error from the calling function.
-#define HMVM_TRY(expression)                                         \
-  do {                                                               \
-    if (auto hmvm_result = (expression); !hmvm_result.has_value())   \
-      return ::hmvm::Error(std::move(hmvm_result).error());          \
+#define HMVM_TRY(expression)                                       \
+  do {                                                             \
+    if (auto hmvm_result = (expression); !hmvm_result.has_value()) \
+      return ::hmvm::Error(std::move(hmvm_result).error());        \
   } while (false)
 
 // HMVM_TRY_ASSIGN(UniqueFd fd, OpenFile(path, O_RDONLY)): declares or assigns, or returns the error.
 #define HMVM_TRY_ASSIGN(target, expression) \
   HMVM_TRY_ASSIGN_IMPL(HMVM_CONCAT(hmvm_result_, __LINE__), target, expression)
-#define HMVM_TRY_ASSIGN_IMPL(result, target, expression)             \
-  auto result = (expression);                                        \
+// NOLINTBEGIN(bugprone-macro-parentheses): `target` may be a declaration
+#define HMVM_TRY_ASSIGN_IMPL(result, target, expression)                    \
+  auto result = (expression);                                               \
   if (!result.has_value()) return ::hmvm::Error(std::move(result).error()); \
   target = std::move(result).value()
+// NOLINTEND(bugprone-macro-parentheses)

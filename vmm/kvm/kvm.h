@@ -1,4 +1,5 @@
-// The KVM ioctls we use, typed. One class a KVM file descriptor: system, VM, vCPU (Documentation/virt/kvm/api.rst).
+// The KVM ioctls we use, typed. One class a KVM file descriptor: system, VM, vCPU
+// (Documentation/virt/kvm/api.rst).
 #pragma once
 
 #include <asm/kvm.h>
@@ -104,8 +105,8 @@ class Vcpu {
   std::unique_ptr<std::atomic<int>> thread_id_ = std::make_unique<std::atomic<int>>(0);
 };
 
-// Registers and the bytes at the instruction pointer where they can be read, one field a line: the report for an
-// exit that ends the machine.
+// Registers and the bytes at the instruction pointer where they can be read, one field a line: the report for
+// an exit that ends the machine.
 std::string DescribeVcpu(const Vcpu& vcpu);
 
 }  // namespace hmvm

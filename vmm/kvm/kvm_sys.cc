@@ -41,7 +41,8 @@ class WithEntries {
 Result<Kvm> Kvm::Open(const std::string& path) {
   HMVM_TRY_ASSIGN(UniqueFd fd, OpenFile(path, O_RDWR));
   HMVM_TRY_ASSIGN(const int version, TypedIoctl(fd.get(), KVM_GET_API_VERSION, 0, "KVM_GET_API_VERSION"));
-  if (version != KVM_API_VERSION) return Error{0, "KVM API version " + std::to_string(version) + " is not 12"};
+  if (version != KVM_API_VERSION)
+    return Error{0, "KVM API version " + std::to_string(version) + " is not 12"};
   HMVM_TRY_ASSIGN(const int bytes, TypedIoctl(fd.get(), KVM_GET_VCPU_MMAP_SIZE, 0, "KVM_GET_VCPU_MMAP_SIZE"));
   return Kvm(std::move(fd), static_cast<size_t>(bytes));
 }
@@ -92,7 +93,8 @@ Result<Vcpu> Vm::CreateVcpu(uint32_t index) const {
 }
 
 Result<> Vm::CreateIrqchip() const {
-  // Three pages and one below 4 GiB that no RAM or device uses; Intel hosts without unrestricted guest need them.
+  // Three pages and one below 4 GiB that no RAM or device uses; Intel hosts without unrestricted guest need
+  // them.
   constexpr uint64_t kTssAddress = 0xfffbd000;
   uint64_t identity_map_address = kTssAddress - 0x1000;
   HMVM_TRY(TypedIoctl(fd_.get(), KVM_SET_TSS_ADDR, kTssAddress, "KVM_SET_TSS_ADDR"));

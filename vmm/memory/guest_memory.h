@@ -16,18 +16,20 @@ namespace hmvm {
 // A guest-physical address. Guest-controlled until it went through GuestMemory::Slice.
 struct GuestAddress {
   uint64_t value = 0;
-  auto operator<=>(const GuestAddress&) const = default;
+  auto operator<=>(const GuestAddress&) const =
+      default;  // NOLINT(modernize-use-nullptr): clang-tidy 14's error
 };
 
 // The guest-physical address map below 4 GiB (ARCHITECTURE.md, "The machine the guest sees").
 inline constexpr uint64_t kLowRamEnd = 0xc0000000;        // RAM is [0, min(size, this)) and goes on at 4 GiB
 inline constexpr uint64_t kMmioWindowStart = 0xd0000000;  // virtio-mmio devices, 4 KiB each
 inline constexpr uint64_t kMmioWindowSize = 0x00100000;
-inline constexpr uint64_t kPlatformWindowStart = 0xe0000000;  // a platform's own memory (the ring-3 monitor's)
+inline constexpr uint64_t kPlatformWindowStart =
+    0xe0000000;  // a platform's own memory (the ring-3 monitor's)
 inline constexpr uint64_t kHighRamStart = 0x100000000;
 
-// The guest's RAM as the host sees it. The guest writes to it at any time: copy a value out once, validate the
-// copy, use the copy. Thread-safe in that it never changes shape after creation.
+// The guest's RAM as the host sees it. The guest writes to it at any time: copy a value out once, validate
+// the copy, use the copy. Thread-safe in that it never changes shape after creation.
 class GuestMemory {
  public:
   struct Region {
@@ -41,8 +43,8 @@ class GuestMemory {
   uint64_t size_bytes() const { return mapping_.size(); }
   std::span<const Region> regions() const { return regions_; }
 
-  // The host view of guest-physical [address, address + length_bytes). EFAULT when any byte lies outside RAM or
-  // the range crosses from one region into another.
+  // The host view of guest-physical [address, address + length_bytes). EFAULT when any byte lies outside RAM
+  // or the range crosses from one region into another.
   Result<std::span<std::byte>> Slice(GuestAddress address, uint64_t length_bytes) const;
 
   template <typename T>

@@ -39,7 +39,9 @@ TEST(GuestMemoryTest, ValuesAreReadAsWritten) {
   EXPECT_EQ(memory.Read<uint32_t>(GuestAddress{5}).value(), 0xdeadbeefu);
 }
 
-TEST(GuestMemoryTest, SizeThatIsNotWholePagesIsRefused) { EXPECT_FALSE(GuestMemory::Create(4097).has_value()); }
+TEST(GuestMemoryTest, SizeThatIsNotWholePagesIsRefused) {
+  EXPECT_FALSE(GuestMemory::Create(4097).has_value());
+}
 
 }  // namespace
 }  // namespace hmvm
