@@ -72,6 +72,10 @@ class Platform {
   virtual std::vector<std::pair<std::string, uint64_t>> Counters() const = 0;
 };
 
+// KVM memory slots below this are the RAM regions', added by the machine before it makes the platform; a
+// platform's own begin here.
+inline constexpr uint32_t kFirstPlatformMemorySlot = 8;
+
 // What a platform is made of. All outlive it.
 struct PlatformContext {
   const Kvm* kvm;
