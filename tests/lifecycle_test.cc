@@ -1,0 +1,181 @@
+// Containers in the background, and the commands that look after them.
+#include "tests/support/container_fixture.h"
+
+namespace hmvm::test {
+namespace {
+
+using testing::HasSubstr;
+using testing::IsEmpty;
+using testing::Not;
+
+// Each test makes the containers that it needs, and leaves none.
+class LifecycleTest : public GuestTest {
+ protected:
+  void TearDown() override {
+    if (sandbox_ == nullptr) return;
+    EXPECT_THAT(sandbox_->Leftovers(), IsEmpty());
+  }
+  static std::string Start(const std::string& name, const std::vector<std::string>& command) {
+    std::vector<std::string> arguments = {"run", "-d", "--name", name, "busybox"};
+    arguments.insert(arguments.end(), command.begin(), command.end());
+    return sandbox_->MustHmvm(arguments);
+  }
+};
+
+TEST_F(LifecycleTest, ADetachedContainerRunsIsSeenStopsAndGoes) {
+  const std::string id =
+      Start("web", {"sh", "-c", "trap 'exit 9' TERM; echo up; while :; do sleep 0.1; done"});
+
+  EXPECT_THAT(id, testing::MatchesRegex("[0-9a-f]{12,64}"));
+  EXPECT_THAT(sandbox_->MustHmvm({"ps"}), testing::AllOf(HasSubstr("web"), HasSubstr("busybox")));
+  EXPECT_THAT(sandbox_->MustHmvm({"inspect", "web"}), HasSubstr(id));
+  EXPECT_TRUE(WaitUntil([] { return sandbox_->Hmvm({"logs", "web"}).out == "up\n"; }));
+
+  sandbox_->MustHmvm({"stop", "web"});
+
+  EXPECT_THAT(sandbox_->MustHmvm({"ps"}), Not(HasSubstr("web")));
+  EXPECT_THAT(sandbox_->MustHmvm({"ps", "-a"}), HasSubstr("web"));
+  EXPECT_EQ(sandbox_->MustHmvm({"wait", "web"}), "9");
+  EXPECT_EQ(sandbox_->MustHmvm({"logs", "web"}), "up");
+  sandbox_->MustHmvm({"rm", "web"});
+  EXPECT_THAT(sandbox_->MustHmvm({"ps", "-a"}), Not(HasSubstr("web")));
+}
+
+TEST_F(LifecycleTest, StopKillsWhatDoesNotListen) {
+  Start("deaf", {"sh", "-c", "trap '' TERM; echo up; while :; do sleep 0.1; done"});
+  ASSERT_TRUE(WaitUntil([] { return sandbox_->Hmvm({"logs", "deaf"}).out == "up\n"; }));
+
+  sandbox_->MustHmvm({"stop", "-t", "1", "deaf"});
+
+  EXPECT_EQ(sandbox_->MustHmvm({"wait", "deaf"}), "137");
+  sandbox_->MustHmvm({"rm", "deaf"});
+}
+
+TEST_F(LifecycleTest, KillSendsTheSignalNamed) {
+  Start("listener", {"sh", "-c", "trap 'echo usr1; exit 4' USR1; echo up; while :; do sleep 0.1; done"});
+  ASSERT_TRUE(WaitUntil([] { return sandbox_->Hmvm({"logs", "listener"}).out == "up\n"; }));
+
+  sandbox_->MustHmvm({"kill", "-s", "USR1", "listener"});
+
+  EXPECT_EQ(sandbox_->MustHmvm({"wait", "listener"}), "4");
+  EXPECT_EQ(sandbox_->MustHmvm({"logs", "listener"}), "up\nusr1");
+  sandbox_->MustHmvm({"rm", "listener"});
+}
+
+TEST_F(LifecycleTest, KillWithoutASignalIsSigkill) {
+  Start("victim", {"sleep", "100000"});
+
+  sandbox_->MustHmvm({"kill", "victim"});
+
+  EXPECT_EQ(sandbox_->MustHmvm({"wait", "victim"}), "137");
+  EXPECT_NE(sandbox_->Hmvm({"kill", "victim"}).exit_code, 0) << "it has ended";
+  sandbox_->MustHmvm({"rm", "victim"});
+}
+
+TEST_F(LifecycleTest, WaitEndsWithTheContainer) {
+  Start("short", {"sh", "-c", "read line < /dev/shm/gate; exit 6"});
+  sandbox_->MustHmvm({"exec", "short", "true"});  // it runs
+  Child wait(sandbox_->Command({"wait", "short"}));
+  EXPECT_TRUE(wait.Running());
+
+  sandbox_->MustHmvm({"kill", "-s", "INT", "short"});
+  sandbox_->Hmvm({"kill", "short"});
+
+  const Outcome outcome = wait.Wait();
+  EXPECT_EQ(outcome.exit_code, 0);
+  EXPECT_THAT(outcome.out, testing::MatchesRegex("[0-9]+\n"));
+  sandbox_->MustHmvm({"rm", "short"});
+}
+
+TEST_F(LifecycleTest, LogsFollowToTheEndAndShowTheTail) {
+  Start("talker", {"sh", "-c", "seq 1 20; while ! test -e /go; do sleep 0.1; done; echo last; echo err >&2"});
+  Child follow(sandbox_->Command({"logs", "-f", "talker"}));
+  ASSERT_TRUE(follow.WaitForOutput("20\n"));
+
+  sandbox_->MustHmvm({"exec", "talker", "touch", "/go"});
+  const Outcome followed = follow.Wait();
+
+  EXPECT_EQ(followed.exit_code, 0);
+  EXPECT_THAT(followed.out, testing::EndsWith("20\nlast\n"));
+  EXPECT_EQ(followed.err, "err\n");
+  EXPECT_THAT(sandbox_->MustHmvm({"logs", "--tail", "3", "talker"}), HasSubstr("last"));
+  EXPECT_THAT(sandbox_->MustHmvm({"logs", "--tail", "3", "talker"}), Not(HasSubstr("18")));
+  sandbox_->MustHmvm({"rm", "talker"});
+}
+
+TEST_F(LifecycleTest, TwoContainersRunAtOnceAndKnowNothingOfEachOther) {
+  Start("one", {"sleep", "100000"});
+  Start("two", {"sleep", "100000"});
+
+  sandbox_->MustHmvm({"exec", "one", "sh", "-c", "echo of one > /mark"});
+
+  EXPECT_EQ(sandbox_->MustHmvm({"exec", "one", "cat", "/mark"}), "of one");
+  EXPECT_NE(sandbox_->Hmvm({"exec", "two", "cat", "/mark"}).exit_code, 0);
+  EXPECT_NE(sandbox_->MustHmvm({"exec", "one", "cat", "/proc/sys/kernel/random/boot_id"}),
+            sandbox_->MustHmvm({"exec", "two", "cat", "/proc/sys/kernel/random/boot_id"}));
+  const std::string list = sandbox_->MustHmvm({"ps"});
+  EXPECT_THAT(list, testing::AllOf(HasSubstr("one"), HasSubstr("two")));
+  sandbox_->MustHmvm({"rm", "-f", "one", "two"});
+}
+
+TEST_F(LifecycleTest, ANameIsTakenOnlyOnce) {
+  Start("unique", {"sleep", "100000"});
+
+  const Outcome outcome = sandbox_->Hmvm({"run", "-d", "--name", "unique", "busybox", "true"});
+
+  EXPECT_EQ(outcome.exit_code, 125);
+  EXPECT_THAT(outcome.err, HasSubstr("unique"));
+  sandbox_->MustHmvm({"rm", "-f", "unique"});
+}
+
+TEST_F(LifecycleTest, ARunningContainerIsRemovedOnlyByForce) {
+  Start("busy", {"sleep", "100000"});
+
+  const Outcome outcome = sandbox_->Hmvm({"rm", "busy"});
+
+  EXPECT_NE(outcome.exit_code, 0);
+  EXPECT_THAT(outcome.err, testing::AllOf(HasSubstr("busy"), HasSubstr("-f")));
+  EXPECT_THAT(sandbox_->MustHmvm({"ps"}), HasSubstr("busy"));
+  sandbox_->MustHmvm({"rm", "-f", "busy"});
+}
+
+TEST_F(LifecycleTest, AContainerThatEndedKeepsItsLogAndExitCodeUntilRemoved) {
+  EXPECT_EQ(sandbox_->Hmvm({"run", "--name", "done", "busybox", "sh", "-c", "echo bye; exit 11"}).exit_code,
+            11);
+
+  EXPECT_EQ(sandbox_->MustHmvm({"logs", "done"}), "bye");
+  EXPECT_THAT(sandbox_->MustHmvm({"ps", "-a"}), HasSubstr("11"));
+  EXPECT_THAT(sandbox_->MustHmvm({"ps", "-a", "--format", "json"}), HasSubstr("done"));
+  EXPECT_NE(sandbox_->Hmvm({"exec", "done", "true"}).exit_code, 0);
+  sandbox_->MustHmvm({"rm", "done"});
+}
+
+TEST_F(LifecycleTest, RemoveAtExitLeavesNothing) {
+  const std::string id = sandbox_->MustHmvm({"run", "-d", "--rm", "busybox", "true"});
+
+  EXPECT_TRUE(WaitUntil([&] { return sandbox_->Hmvm({"inspect", id}).exit_code != 0; }));
+  EXPECT_EQ(sandbox_->MustHmvm({"ps", "-a", "-q"}), "");
+}
+
+TEST_F(LifecycleTest, UnknownContainersAreNamed) {
+  for (const char* command : {"logs", "stop", "kill", "rm", "wait", "inspect"}) {
+    const Outcome outcome = sandbox_->Hmvm({command, "nobody-made-this"});
+    EXPECT_NE(outcome.exit_code, 0) << command;
+    EXPECT_THAT(outcome.err, HasSubstr("nobody-made-this")) << command;
+  }
+}
+
+TEST_F(LifecycleTest, ImagesAreListedAndAnImageInUseStays) {
+  EXPECT_THAT(sandbox_->MustHmvm({"images"}), HasSubstr("busybox"));
+  EXPECT_THAT(sandbox_->MustHmvm({"images", "--format", "json"}), HasSubstr("sha256:"));
+  Start("user", {"sleep", "100000"});
+
+  const Outcome outcome = sandbox_->Hmvm({"image", "rm", "busybox"});
+
+  EXPECT_NE(outcome.exit_code, 0);
+  EXPECT_THAT(outcome.err, HasSubstr("busybox"));
+  sandbox_->MustHmvm({"rm", "-f", "user"});
+}
+
+}  // namespace
+}  // namespace hmvm::test
