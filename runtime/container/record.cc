@@ -1,0 +1,293 @@
+#include "runtime/container/record.h"
+
+#include <sys/random.h>
+#include <time.h>
+
+#include <algorithm>
+#include <array>
+
+#include <nlohmann/json.hpp>
+
+namespace hmvm {
+namespace {
+
+using nlohmann::json;
+
+constexpr int kVersion = 1;
+
+uint64_t ClockNs(clockid_t clock) {
+  timespec now = {};
+  ::clock_gettime(clock, &now);
+  return static_cast<uint64_t>(now.tv_sec) * 1'000'000'000 + static_cast<uint64_t>(now.tv_nsec);
+}
+
+ContainerEvent EventNow(Status status) {
+  return {.status = status,
+          .unix_ns = static_cast<int64_t>(ClockNs(CLOCK_REALTIME)),
+          .monotonic_ns = ClockNs(CLOCK_MONOTONIC)};
+}
+
+json EncodeIdentity(const ProcessIdentity& identity) {
+  return {{"pid", identity.pid}, {"start_ticks", identity.start_ticks}, {"boot_id", identity.boot_id}};
+}
+
+// Arguments and variables come from images and command lines: any bytes. Those that are not UTF-8 can't stand
+// in JSON as they are, so every byte above ASCII is written as the code point of the same number.
+std::string BytesToText(std::string_view bytes) {
+  std::string text;
+  text.reserve(bytes.size());
+  for (const char c : bytes) {
+    const auto byte = static_cast<unsigned char>(c);
+    if (byte < 0x80) {
+      text += c;
+    } else {
+      text += static_cast<char>(0xc0 | (byte >> 6));
+      text += static_cast<char>(0x80 | (byte & 0x3f));
+    }
+  }
+  return text;
+}
+
+bool IsUtf8(std::string_view bytes) {
+  // nlohmann's own check: dump() throws on what is not UTF-8, unless told to ignore.
+  const json value = std::string(bytes);
+  return json::parse(value.dump(-1, ' ', false, json::error_handler_t::ignore)).get<std::string>() == bytes;
+}
+
+// Plain text where that is possible, so that a person can read the file; {"latin1": ...} where it is not.
+json EncodeBytes(const std::string& bytes) {
+  if (IsUtf8(bytes)) return bytes;
+  return {{"latin1", BytesToText(bytes)}};
+}
+
+json EncodeList(const std::vector<std::string>& list) {
+  json out = json::array();
+  for (const std::string& item : list) out.push_back(EncodeBytes(item));
+  return out;
+}
+
+// Reads members with their types checked; remembers the first thing that is wrong. nlohmann's get() would
+// throw.
+class Reader {
+ public:
+  explicit Reader(const json& object, std::string* problem) : object_(object), problem_(problem) {
+    if (!object.is_object() && problem_->empty()) *problem_ = "not an object";
+  }
+
+  void Get(const char* key, std::string& out) {
+    const json* value = Find(key);
+    if (value == nullptr || !DecodeBytes(*value, out)) Fail(key);
+  }
+  void Get(const char* key, bool& out) {
+    const json* value = Find(key);
+    if (value == nullptr || !value->is_boolean()) return Fail(key);
+    out = value->get<bool>();
+  }
+  template <typename Number>
+  requires std::is_integral_v<Number>
+  void Get(const char* key, Number& out) {
+    const json* value = Find(key);
+    if (value == nullptr || !value->is_number_integer()) return Fail(key);
+    out = value->get<Number>();
+  }
+  void Get(const char* key, std::vector<std::string>& out) {
+    const json* value = Find(key);
+    if (value == nullptr || !value->is_array()) return Fail(key);
+    for (const json& item : *value) {
+      if (!DecodeBytes(item, out.emplace_back())) return Fail(key);
+    }
+  }
+  void Get(const char* key, Status& out) {
+    std::string name;
+    Get(key, name);
+    const auto status = StatusFromName(name);
+    if (!status.has_value()) return Fail(key);
+    out = *status;
+  }
+  void Get(const char* key, ProcessIdentity& out) {
+    Reader reader = Object(key);
+    reader.Get("pid", out.pid);
+    reader.Get("start_ticks", out.start_ticks);
+    reader.Get("boot_id", out.boot_id);
+  }
+  Reader Object(const char* key) {
+    static const json kNothing;
+    const json* value = Find(key);
+    if (value == nullptr) Fail(key);
+    return Reader(value == nullptr ? kNothing : *value, problem_);
+  }
+  const json* Find(const char* key) const {
+    if (!object_.is_object()) return nullptr;
+    const auto found = object_.find(key);
+    return found == object_.end() ? nullptr : &*found;
+  }
+  void Fail(const char* key) {
+    if (problem_->empty()) *problem_ = "'" + std::string(key) + "' is missing or of the wrong type";
+  }
+
+ private:
+  static bool DecodeBytes(const json& value, std::string& out) {
+    if (value.is_string()) {
+      out = value.get<std::string>();
+      return true;
+    }
+    if (!value.is_object() || !value.contains("latin1") || !value["latin1"].is_string()) return false;
+    const std::string text = value["latin1"].get<std::string>();
+    out.clear();
+    for (size_t i = 0; i < text.size(); ++i) {
+      const auto lead = static_cast<unsigned char>(text[i]);
+      if (lead < 0x80) {
+        out += text[i];
+      } else if ((lead & 0xfc) == 0xc0 && i + 1 < text.size()) {
+        out += static_cast<char>((lead & 3) << 6 | (static_cast<unsigned char>(text[++i]) & 0x3f));
+      } else {
+        return false;
+      }
+    }
+    return true;
+  }
+
+  const json& object_;
+  std::string* problem_;
+};
+
+}  // namespace
+
+int64_t ContainerRecord::EnteredUnixNs(Status status) const {
+  const auto found = std::find_if(events.rbegin(), events.rend(),
+                                  [&](const ContainerEvent& event) { return event.status == status; });
+  return found == events.rend() ? 0 : found->unix_ns;
+}
+
+Result<> ContainerRecord::Enter(Status next) {
+  if (!IsLegalTransition(status(), next)) {
+    return Error{EINVAL, "container '" + name + "' can't go from " + std::string(StatusName(status())) +
+                             " to " + std::string(StatusName(next))};
+  }
+  events.push_back(EventNow(next));
+  return {};
+}
+
+ContainerRecord NewContainerRecord(std::string id, std::string name, ContainerConfig config) {
+  ContainerRecord record;
+  record.name = name.empty() ? id.substr(0, 12) : std::move(name);
+  record.id = std::move(id);
+  record.config = std::move(config);
+  record.events.push_back(EventNow(Status::kCreated));
+  return record;
+}
+
+std::string NewContainerId() {
+  std::array<unsigned char, 32> bytes = {};
+  // Never short and never fails for so few bytes once the kernel has booted (getrandom(2)).
+  (void)!::getrandom(bytes.data(), bytes.size(), 0);
+  static constexpr char kHex[] = "0123456789abcdef";
+  std::string id;
+  for (const unsigned char byte : bytes) {
+    id += kHex[byte >> 4];
+    id += kHex[byte & 15];
+  }
+  return id;
+}
+
+Result<> CheckContainerName(std::string_view name) {
+  const auto alphanumeric = [](char c) {
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
+  };
+  bool good = name.size() >= 2 && name.size() <= 128 && alphanumeric(name.front());
+  for (const char c : name) good = good && (alphanumeric(c) || c == '_' || c == '.' || c == '-');
+  if (good) return {};
+  return Error{0, "container name '" + std::string(name) +
+                      "' is not allowed: use 2 to 128 of a-z A-Z 0-9 _ . - with a letter or digit first"};
+}
+
+std::string EncodeContainerRecord(const ContainerRecord& record) {
+  const ContainerConfig& config = record.config;
+  json events = json::array();
+  for (const ContainerEvent& event : record.events) {
+    events.push_back({{"status", StatusName(event.status)},
+                      {"unix_ns", event.unix_ns},
+                      {"monotonic_ns", event.monotonic_ns}});
+  }
+  const json out = {
+      {"version", kVersion},
+      {"id", record.id},
+      {"name", record.name},
+      {"config",
+       {{"image", EncodeBytes(config.image)},
+        {"image_id", config.image_id},
+        {"args", EncodeList(config.args)},
+        {"env", EncodeList(config.env)},
+        {"working_dir", EncodeBytes(config.working_dir)},
+        {"user", EncodeBytes(config.user)},
+        {"hostname", EncodeBytes(config.hostname)},
+        {"stop_signal", EncodeBytes(config.stop_signal)},
+        {"kernel", EncodeBytes(config.kernel)},
+        {"platform", EncodeBytes(config.platform)},
+        {"cpus", config.cpus},
+        {"memory_bytes", config.memory_bytes},
+        {"terminal", config.terminal},
+        {"open_stdin", config.open_stdin},
+        {"read_only", config.read_only},
+        {"auto_remove", config.auto_remove}}},
+      {"events", std::move(events)},
+      {"exit_code", record.exit_code},
+      {"reason", EncodeBytes(record.reason)},
+      {"owner", EncodeIdentity(record.owner)},
+      {"vmm", EncodeIdentity(record.vmm)},
+  };
+  return out.dump(2) + "\n";
+}
+
+Result<ContainerRecord> DecodeContainerRecord(std::string_view text) {
+  const json in = json::parse(text, nullptr, false);
+  if (in.is_discarded() || !in.is_object()) return Error{0, "not a JSON object"};
+  std::string problem;
+  Reader reader(in, &problem);
+  int version = 0;
+  reader.Get("version", version);
+  if (problem.empty() && version != kVersion) {
+    return Error{0, "of version " + std::to_string(version) + ", this hmvm knows version " +
+                        std::to_string(kVersion) + " only"};
+  }
+  ContainerRecord record;
+  reader.Get("id", record.id);
+  reader.Get("name", record.name);
+  Reader config = reader.Object("config");
+  config.Get("image", record.config.image);
+  config.Get("image_id", record.config.image_id);
+  config.Get("args", record.config.args);
+  config.Get("env", record.config.env);
+  config.Get("working_dir", record.config.working_dir);
+  config.Get("user", record.config.user);
+  config.Get("hostname", record.config.hostname);
+  config.Get("stop_signal", record.config.stop_signal);
+  config.Get("kernel", record.config.kernel);
+  config.Get("platform", record.config.platform);
+  config.Get("cpus", record.config.cpus);
+  config.Get("memory_bytes", record.config.memory_bytes);
+  config.Get("terminal", record.config.terminal);
+  config.Get("open_stdin", record.config.open_stdin);
+  config.Get("read_only", record.config.read_only);
+  config.Get("auto_remove", record.config.auto_remove);
+  const json* events = reader.Find("events");
+  if (events == nullptr || !events->is_array() || events->empty()) {
+    reader.Fail("events");
+  } else {
+    for (const json& item : *events) {
+      Reader event(item, &problem);
+      ContainerEvent& entry = record.events.emplace_back();
+      event.Get("status", entry.status);
+      event.Get("unix_ns", entry.unix_ns);
+      event.Get("monotonic_ns", entry.monotonic_ns);
+    }
+  }
+  reader.Get("exit_code", record.exit_code);
+  reader.Get("reason", record.reason);
+  reader.Get("owner", record.owner);
+  reader.Get("vmm", record.vmm);
+  if (!problem.empty()) return Error{0, problem};
+  return record;
+}
+
+}  // namespace hmvm

@@ -1,0 +1,78 @@
+// What is known of one container, and its form on disk (state.json).
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/result.h"
+#include "runtime/container/process_identity.h"
+#include "runtime/container/status.h"
+
+namespace hmvm {
+
+// What was asked for, settled before anything starts and never changed.
+struct ContainerConfig {
+  std::string image;     // as the user named it
+  std::string image_id;  // "sha256:..."
+  std::vector<std::string> args;
+  std::vector<std::string> env;  // "K=V"
+  std::string working_dir;
+  std::string user;
+  std::string hostname;
+  std::string stop_signal;  // empty: SIGTERM
+  std::string kernel;       // path
+  std::string platform;     // auto, hardware, ring3
+  uint32_t cpus = 1;
+  uint64_t memory_bytes = 0;
+  bool terminal = false;
+  bool open_stdin = false;
+  bool read_only = false;
+  bool auto_remove = false;
+
+  bool operator==(const ContainerConfig&) const = default;
+};
+
+// One step of a container's life.
+struct ContainerEvent {
+  Status status = Status::kCreated;
+  int64_t unix_ns = 0;        // CLOCK_REALTIME
+  uint64_t monotonic_ns = 0;  // CLOCK_MONOTONIC of this boot
+
+  bool operator==(const ContainerEvent&) const = default;
+};
+
+struct ContainerRecord {
+  std::string id;    // 64 hex digits
+  std::string name;  // unique; the id's first 12 digits when the user gave none
+  ContainerConfig config;
+  std::vector<ContainerEvent> events;  // never empty; the last one is the present
+  int exit_code = 0;                   // of the first process, once final
+  std::string reason;                  // why it failed
+  ProcessIdentity owner;  // the process that answers for the container: `hmvm run`, then its supervisor
+  ProcessIdentity vmm;
+
+  bool operator==(const ContainerRecord&) const = default;
+
+  Status status() const { return events.back().status; }
+  int64_t created_unix_ns() const { return events.front().unix_ns; }
+  // When `status` was last entered; 0 if it never was.
+  int64_t EnteredUnixNs(Status status) const;
+
+  // Takes a legal step, now. EINVAL for an illegal one.
+  Result<> Enter(Status status);
+};
+
+ContainerRecord NewContainerRecord(std::string id, std::string name, ContainerConfig config);
+
+// 64 random hex digits.
+std::string NewContainerId();
+// docker's rule for names: [a-zA-Z0-9][a-zA-Z0-9_.-]+
+Result<> CheckContainerName(std::string_view name);
+
+std::string EncodeContainerRecord(const ContainerRecord& record);
+// An error says what is wrong with the text; one of a newer hmvm is refused as such.
+Result<ContainerRecord> DecodeContainerRecord(std::string_view text);
+
+}  // namespace hmvm

@@ -1,0 +1,18 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+#include "base/result.h"
+
+namespace hmvm {
+
+// "268435456", "256m", "1g": bytes, with the binary suffixes b, k, m, g in either case, as docker takes them.
+// EINVAL with the accepted forms in the text.
+Result<uint64_t> ParseSize(std::string_view text);
+
+// For people: "256 MiB", "1.5 GiB", "4321 B".
+std::string FormatSize(uint64_t size_bytes);
+
+}  // namespace hmvm

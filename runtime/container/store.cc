@@ -1,0 +1,207 @@
+#include "runtime/container/store.h"
+
+#include <fcntl.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <system_error>
+
+#include "base/file.h"
+
+namespace hmvm {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr int kLostExitCode = 137;  // 128 + SIGKILL: what became of the processes of a machine that is gone
+constexpr size_t kStateLimitBytes = 16 << 20;
+
+Result<> MakeFolders(const std::string& path) {
+  // Root file systems and sockets of containers are nobody else's to look at.
+  const mode_t old_mask = ::umask(077);
+  std::error_code error;
+  fs::create_directories(path, error);
+  ::umask(old_mask);
+  if (error) return Error{error.value(), "create folder '" + path + "'"};
+  return {};
+}
+
+Result<> RemoveTree(const std::string& path) {
+  std::error_code error;
+  fs::remove_all(path, error);
+  if (error) return Error{error.value(), "remove folder '" + path + "'"};
+  return {};
+}
+
+bool IsContainerId(std::string_view name) {
+  return name.size() == 64 && name.find_first_not_of("0123456789abcdef") == std::string_view::npos;
+}
+
+std::vector<std::string> NamesIn(const std::string& folder) {
+  std::vector<std::string> names;
+  std::error_code error;
+  for (fs::directory_iterator it(folder, error), end; !error && it != end; it.increment(error)) {
+    names.push_back(it->path().filename().string());
+  }
+  return names;
+}
+
+Result<ContainerRecord> ReadRecord(const std::string& path, const std::string& id) {
+  HMVM_TRY_ASSIGN(const std::string text, ReadFile(path, kStateLimitBytes));
+  HMVM_TRY_ASSIGN(ContainerRecord record, DecodeContainerRecord(text));
+  if (record.id != id) return Error{0, "it is another container's"};
+  return record;
+}
+
+// A container that was under way when its owner died: the file can't say so, we do.
+void TellTheTruth(ContainerRecord& record) {
+  if (IsFinal(record.status()) || IsAlive(record.owner)) return;
+  const bool ran = record.status() != Status::kCreated;
+  record.reason = ran ? "its supervisor (pid " + std::to_string(record.owner.pid) + ") was killed"
+                      : "the command that created it was killed";
+  record.exit_code = kLostExitCode;
+  // When it happened is not known; the last known moment stands for it.
+  ContainerEvent event = record.events.back();
+  event.status = Status::kFailed;
+  record.events.push_back(event);
+}
+
+}  // namespace
+
+Result<ContainerStore> ContainerStore::Open(const std::string& root, const std::string& run_root) {
+  ContainerStore store(root + "/containers", run_root);
+  HMVM_TRY(MakeFolders(store.containers_));
+  HMVM_TRY(MakeFolders(store.run_root_));
+  return store;
+}
+
+Result<UniqueFd> ContainerStore::Lock() const {
+  const std::string path = containers_ + "/.lock";
+  HMVM_TRY_ASSIGN(UniqueFd fd, OpenFile(path, O_RDWR | O_CREAT, 0600));
+  while (::flock(fd.get(), LOCK_EX) < 0) {
+    if (errno != EINTR) return Error{errno, "lock '" + path + "'"};
+  }
+  return fd;
+}
+
+// With the lock held every .new-* and .gone-* is what a killed command left, and so is a run folder whose
+// container is not there.
+void ContainerStore::Sweep() const {
+  for (const std::string& name : NamesIn(containers_)) {
+    if (name.starts_with(".new-") || name.starts_with(".gone-")) (void)RemoveTree(containers_ + "/" + name);
+  }
+  for (const std::string& name : NamesIn(run_root_)) {
+    if (IsContainerId(name) && ::access(Folder(name).c_str(), F_OK) < 0) (void)RemoveTree(RunFolder(name));
+  }
+}
+
+Result<> ContainerStore::Add(const ContainerRecord& record) const {
+  HMVM_TRY_ASSIGN(const UniqueFd lock, Lock());
+  Sweep();
+  if (!record.id.starts_with(record.name)) {  // a name made of the random id needs no look at all the others
+    HMVM_TRY_ASSIGN(const std::vector<Entry> entries, List());
+    for (const Entry& other : entries) {
+      if (other.record.name != record.name) continue;
+      const std::string holder = other.record.id.substr(0, 12);
+      return Error{0, "container name '" + record.name + "' is taken by " + holder +
+                          "; choose another or `hmvm rm " + record.name + "` first"};
+    }
+  }
+  const std::string fresh = containers_ + "/.new-" + record.id;
+  HMVM_TRY(MakeFolders(fresh));
+  auto added = [&]() -> Result<> {
+    HMVM_TRY(WriteFileAtomic(fresh + "/state.json", EncodeContainerRecord(record), 0600));
+    HMVM_TRY(MakeFolders(RunFolder(record.id)));
+    if (::rename(fresh.c_str(), Folder(record.id).c_str()) < 0) {
+      return Error{errno, "create folder '" + Folder(record.id) + "'"};
+    }
+    return {};
+  }();
+  if (!added.has_value()) {
+    (void)RemoveTree(fresh);
+    (void)RemoveTree(RunFolder(record.id));
+  }
+  return added;
+}
+
+Result<> ContainerStore::Save(const ContainerRecord& record) const {
+  return WriteFileAtomic(Folder(record.id) + "/state.json", EncodeContainerRecord(record), 0600);
+}
+
+ContainerStore::Entry ContainerStore::Read(const std::string& id) const {
+  Entry entry;
+  const std::string path = Folder(id) + "/state.json";
+  Result<ContainerRecord> record = ReadRecord(path, id);
+  if (record.has_value() && !IsFinal(record->status()) && !IsAlive(record->owner)) {
+    record = ReadRecord(path, id);  // the owner may have written its last word and ended between the two
+  }
+  if (record.has_value()) {
+    entry.record = std::move(record).value();
+    TellTheTruth(entry.record);
+  } else {
+    entry.record = NewContainerRecord(id, "", {});
+    entry.record.events.back() = {.status = Status::kFailed, .unix_ns = 0, .monotonic_ns = 0};
+    entry.problem = "state file '" + path + "' can't be used: " + record.error().Message();
+    entry.record.reason = entry.problem;
+  }
+  return entry;
+}
+
+Result<ContainerRecord> ContainerStore::Load(const std::string& id) const {
+  if (::access(Folder(id).c_str(), F_OK) < 0) return Error{ENOENT, "container " + id.substr(0, 12)};
+  Entry entry = Read(id);
+  if (!entry.problem.empty()) return Error{0, entry.problem};
+  return entry.record;
+}
+
+Result<std::vector<ContainerStore::Entry>> ContainerStore::List() const {
+  std::vector<Entry> entries;
+  for (const std::string& name : NamesIn(containers_)) {
+    if (!IsContainerId(name)) continue;
+    Entry entry = Read(name);
+    // Removed while we looked.
+    if (!entry.problem.empty() && ::access(Folder(name).c_str(), F_OK) < 0) continue;
+    entries.push_back(std::move(entry));
+  }
+  std::sort(entries.begin(), entries.end(), [](const Entry& a, const Entry& b) {
+    return a.record.created_unix_ns() > b.record.created_unix_ns();
+  });
+  return entries;
+}
+
+Result<ContainerStore::Entry> ContainerStore::FindEntry(const std::string& name_or_id) const {
+  if (IsContainerId(name_or_id) && ::access(Folder(name_or_id).c_str(), F_OK) == 0) return Read(name_or_id);
+  HMVM_TRY_ASSIGN(std::vector<Entry> entries, List());
+  std::vector<Entry*> matches;
+  for (Entry& entry : entries) {
+    if (entry.record.name == name_or_id) return std::move(entry);
+    if (!name_or_id.empty() && entry.record.id.starts_with(name_or_id)) matches.push_back(&entry);
+  }
+  if (matches.size() == 1) return std::move(*matches.front());
+  if (matches.empty()) return Error{ENOENT, "no container '" + name_or_id + "'; `hmvm ps -a` lists all"};
+  std::string candidates;
+  for (const Entry* match : matches) candidates += " " + match->record.id.substr(0, 12);
+  return Error{0, "'" + name_or_id + "' is the beginning of several containers' ids:" + candidates};
+}
+
+Result<ContainerRecord> ContainerStore::Find(const std::string& name_or_id) const {
+  HMVM_TRY_ASSIGN(Entry entry, FindEntry(name_or_id));
+  if (!entry.problem.empty()) return Error{0, entry.problem + "; `hmvm rm -f` removes the container"};
+  return std::move(entry.record);
+}
+
+Result<> ContainerStore::Remove(const std::string& id) const {
+  HMVM_TRY_ASSIGN(const UniqueFd lock, Lock());
+  const std::string gone = containers_ + "/.gone-" + id;
+  if (::rename(Folder(id).c_str(), gone.c_str()) < 0 && errno != ENOENT) {
+    return Error{errno, "remove folder '" + Folder(id) + "'"};
+  }
+  HMVM_TRY(RemoveTree(gone));
+  HMVM_TRY(RemoveTree(RunFolder(id)));
+  Sweep();
+  return {};
+}
+
+}  // namespace hmvm

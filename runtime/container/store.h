@@ -1,0 +1,67 @@
+// The containers of one installation on disk:
+//   <root>/containers/<id>/       state.json, container.log, and after a failure console.log and vmm.log
+//   <run-root>/<id>/              supervisor.sock, vsock.sock
+// Folders appear and go by rename, so a command that is killed half-way leaves a whole container, none, or a
+// folder whose name begins with a dot, which the next command that changes the store sweeps away.
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/result.h"
+#include "base/unique_fd.h"
+#include "runtime/container/record.h"
+
+namespace hmvm {
+
+class ContainerStore {
+ public:
+  // What reading one folder gave: a record, or why there is none (`record.id` is set in any case).
+  struct Entry {
+    ContainerRecord record;
+    std::string problem;  // empty: the record is whole
+  };
+
+  // Makes the folders (0700) where they are not there.
+  static Result<ContainerStore> Open(const std::string& root, const std::string& run_root);
+
+  // Adds a new container: state file and both folders, all or nothing. A name that is taken is an error that
+  // says by whom.
+  Result<> Add(const ContainerRecord& record) const;
+  // Replaces the state file. For the container's owner.
+  Result<> Save(const ContainerRecord& record) const;
+
+  // The state as it is written, with what a crash has made of it told truthfully: a container that should be
+  // up but whose owner has died is Failed, with the reason.
+  Result<ContainerRecord> Load(const std::string& id) const;
+  // All containers, the newest first. Damaged ones come with their problem.
+  Result<std::vector<Entry>> List() const;
+  // By name, id or unambiguous beginning of an id. ENOENT when there is none.
+  Result<ContainerRecord> Find(const std::string& name_or_id) const;
+  // The same for rm -f, which must also find damaged ones.
+  Result<Entry> FindEntry(const std::string& name_or_id) const;
+
+  // Removes both folders. Nothing of the container may run any more.
+  Result<> Remove(const std::string& id) const;
+
+  std::string Folder(const std::string& id) const { return containers_ + "/" + id; }
+  std::string LogPath(const std::string& id) const { return Folder(id) + "/container.log"; }
+  std::string RunFolder(const std::string& id) const { return run_root_ + "/" + id; }
+  std::string SupervisorSocket(const std::string& id) const { return RunFolder(id) + "/supervisor.sock"; }
+  std::string VsockSocket(const std::string& id) const { return RunFolder(id) + "/vsock.sock"; }
+
+ private:
+  ContainerStore(std::string containers, std::string run_root)
+      : containers_(std::move(containers)), run_root_(std::move(run_root)) {}
+
+  // Exclusive among all commands that add and remove; released with the descriptor.
+  Result<UniqueFd> Lock() const;
+  void Sweep() const;
+  Entry Read(const std::string& id) const;
+
+  std::string containers_;
+  std::string run_root_;
+};
+
+}  // namespace hmvm

@@ -1,0 +1,200 @@
+#include "runtime/container/store.h"
+
+#include <signal.h>
+#include <sys/wait.h>
+
+#include <filesystem>
+#include <fstream>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "base/file.h"
+
+namespace hmvm {
+namespace {
+
+namespace fs = std::filesystem;
+using testing::HasSubstr;
+
+class ContainerStoreTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    std::string name = testing::TempDir() + "hmvm_store_XXXXXX";
+    ASSERT_NE(::mkdtemp(name.data()), nullptr);
+    folder_ = name;
+    auto store = ContainerStore::Open(folder_ + "/root", folder_ + "/run");
+    ASSERT_TRUE(store.has_value());
+    store_ = std::make_unique<ContainerStore>(std::move(*store));
+  }
+  void TearDown() override { fs::remove_all(folder_); }
+
+  ContainerRecord Record(const std::string& name = "") {
+    ContainerConfig config;
+    config.image = "busybox";
+    config.args = {"sh", "-c", "echo \xff\xfe \xc3\xa4"};
+    config.env = {"BYTES=\x80", "PLAIN=\xc3\xa4"};
+    config.memory_bytes = uint64_t{256} << 20;
+    config.terminal = true;
+    ContainerRecord record = NewContainerRecord(NewContainerId(), name, config);
+    record.owner = *IdentifyProcess(::getpid());
+    return record;
+  }
+  // An identity that no process has any more.
+  static ProcessIdentity Dead() {
+    const pid_t child = ::fork();
+    if (child == 0) ::pause();
+    ProcessIdentity identity = *IdentifyProcess(child);
+    ::kill(child, SIGKILL);
+    ::waitpid(child, nullptr, 0);
+    return identity;
+  }
+  void WriteState(const std::string& id, const std::string& text) {
+    std::ofstream(store_->Folder(id) + "/state.json") << text;
+  }
+
+  std::string folder_;
+  std::unique_ptr<ContainerStore> store_;
+};
+
+TEST_F(ContainerStoreTest, ARecordComesBackAsItWas) {
+  const ContainerRecord record = Record("web");
+  ASSERT_TRUE(store_->Add(record).has_value());
+  const auto loaded = store_->Load(record.id);
+  ASSERT_TRUE(loaded.has_value()) << loaded.error().Message();
+  EXPECT_EQ(*loaded, record);
+  EXPECT_TRUE(fs::is_directory(store_->RunFolder(record.id)));
+}
+
+TEST_F(ContainerStoreTest, FoundByNameIdAndBeginningOfId) {
+  const ContainerRecord record = Record("web");
+  ASSERT_TRUE(store_->Add(record).has_value());
+  for (const std::string& key : {std::string("web"), record.id, record.id.substr(0, 5)}) {
+    EXPECT_EQ(store_->Find(key)->id, record.id) << key;
+  }
+  EXPECT_EQ(store_->Find("we").error().code, ENOENT);
+  EXPECT_EQ(store_->Find("").error().code, ENOENT);
+}
+
+TEST_F(ContainerStoreTest, ATakenNameIsRefusedAndLeavesNothing) {
+  ASSERT_TRUE(store_->Add(Record("web")).has_value());
+  const ContainerRecord second = Record("web");
+  const auto added = store_->Add(second);
+  ASSERT_FALSE(added.has_value());
+  EXPECT_THAT(added.error().what, HasSubstr("'web' is taken by"));
+  EXPECT_EQ(store_->List()->size(), 1U);
+  EXPECT_FALSE(fs::exists(store_->RunFolder(second.id)));
+}
+
+TEST_F(ContainerStoreTest, AnOwnerThatDiedMeansFailed) {
+  ContainerRecord record = Record("web");
+  ASSERT_TRUE(store_->Add(record).has_value());
+  ASSERT_TRUE(record.Enter(Status::kStarting).has_value());
+  ASSERT_TRUE(record.Enter(Status::kRunning).has_value());
+  ASSERT_TRUE(store_->Save(record).has_value());
+  EXPECT_EQ(store_->Load(record.id)->status(), Status::kRunning);
+
+  record.owner = Dead();
+  ASSERT_TRUE(store_->Save(record).has_value());
+
+  const auto loaded = store_->Load(record.id);
+  EXPECT_EQ(loaded->status(), Status::kFailed);
+  EXPECT_EQ(loaded->exit_code, 137);
+  EXPECT_THAT(loaded->reason, HasSubstr("was killed"));
+}
+
+TEST_F(ContainerStoreTest, AFinalStateNeedsNoOwner) {
+  ContainerRecord record = Record();
+  ASSERT_TRUE(store_->Add(record).has_value());
+  for (const Status status : {Status::kStarting, Status::kRunning, Status::kStopped}) {
+    ASSERT_TRUE(record.Enter(status).has_value());
+  }
+  record.exit_code = 3;
+  record.owner = Dead();
+  ASSERT_TRUE(store_->Save(record).has_value());
+  EXPECT_EQ(*store_->Load(record.id), record);
+}
+
+TEST_F(ContainerStoreTest, DamagedStateIsToldAndCanBeRemoved) {
+  const ContainerRecord record = Record();
+  ASSERT_TRUE(store_->Add(record).has_value());
+  const std::string good = EncodeContainerRecord(record);
+  const std::string newer = [&] {
+    std::string text = good;
+    text.replace(text.find("\"version\": 1"), 12, "\"version\": 2");
+    return text;
+  }();
+  for (const std::string& text : {std::string(), std::string("{}"), std::string("[1]"), good.substr(0, 100),
+                                  newer, std::string("{\"version\": 1, \"events\": [{}]}")}) {
+    WriteState(record.id, text);
+    EXPECT_FALSE(store_->Load(record.id).has_value()) << text;
+    const auto entries = store_->List();
+    ASSERT_EQ(entries->size(), 1U) << text;
+    EXPECT_NE(entries->front().problem, "") << text;
+    EXPECT_EQ(entries->front().record.status(), Status::kFailed) << text;
+  }
+  WriteState(record.id, newer);
+  EXPECT_THAT(store_->Load(record.id).error().what, HasSubstr("version 2"));
+
+  EXPECT_TRUE(store_->FindEntry(record.id.substr(0, 12)).has_value());
+  ASSERT_TRUE(store_->Remove(record.id).has_value());
+  EXPECT_TRUE(store_->List()->empty());
+}
+
+TEST_F(ContainerStoreTest, EveryCutOfAStateFileIsAnErrorNotACrash) {
+  const std::string good = EncodeContainerRecord(Record("web"));
+  for (size_t size = 0; size + 2 < good.size(); ++size) {
+    EXPECT_FALSE(DecodeContainerRecord(good.substr(0, size)).has_value()) << size;
+  }
+}
+
+TEST_F(ContainerStoreTest, WhatKilledCommandsLeaveIsSwept) {
+  const ContainerRecord gone = Record();
+  fs::create_directories(folder_ + "/root/containers/.new-x");
+  fs::create_directories(folder_ + "/root/containers/.gone-y");
+  fs::create_directories(store_->RunFolder(gone.id));
+  const ContainerRecord kept = Record();
+  ASSERT_TRUE(store_->Add(kept).has_value());
+
+  EXPECT_FALSE(fs::exists(folder_ + "/root/containers/.new-x"));
+  EXPECT_FALSE(fs::exists(folder_ + "/root/containers/.gone-y"));
+  EXPECT_FALSE(fs::exists(store_->RunFolder(gone.id)));
+  EXPECT_TRUE(fs::exists(store_->RunFolder(kept.id)));
+}
+
+TEST_F(ContainerStoreTest, RemoveLeavesNoFile) {
+  const ContainerRecord record = Record();
+  ASSERT_TRUE(store_->Add(record).has_value());
+  std::ofstream(store_->LogPath(record.id)) << "x";
+  ASSERT_TRUE(store_->Remove(record.id).has_value());
+  EXPECT_FALSE(fs::exists(store_->Folder(record.id)));
+  EXPECT_FALSE(fs::exists(store_->RunFolder(record.id)));
+  EXPECT_TRUE(store_->Remove(record.id).has_value()) << "again";
+}
+
+TEST_F(ContainerStoreTest, NewestFirst) {
+  const ContainerRecord old = Record();
+  const ContainerRecord young = Record();
+  ASSERT_TRUE(store_->Add(young).has_value());
+  ASSERT_TRUE(store_->Add(old).has_value());
+  EXPECT_EQ(store_->List()->front().record.id, young.id);
+}
+
+TEST(ContainerNameTest, DockersRule) {
+  for (const char* name : {"web", "a1", "A_b.c-d"}) EXPECT_TRUE(CheckContainerName(name).has_value()) << name;
+  for (const char* name : {"", "a", "-ab", ".ab", "a b", "a/b", "a\n"}) {
+    EXPECT_FALSE(CheckContainerName(name).has_value()) << name;
+  }
+}
+
+TEST(ContainerRecordTest, IllegalStepsAreRefused) {
+  ContainerRecord record = NewContainerRecord(NewContainerId(), "", {});
+  EXPECT_FALSE(record.Enter(Status::kRunning).has_value());
+  EXPECT_EQ(record.status(), Status::kCreated);
+  EXPECT_EQ(record.name, record.id.substr(0, 12));
+  EXPECT_EQ(record.EnteredUnixNs(Status::kRunning), 0);
+  EXPECT_GT(record.EnteredUnixNs(Status::kCreated), 0);
+}
+
+}  // namespace
+}  // namespace hmvm
