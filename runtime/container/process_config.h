@@ -12,9 +12,9 @@
 namespace hmvm {
 
 struct ProcessWishes {
-  std::vector<std::string> command = {};  // behind IMAGE
+  std::vector<std::string> command = {};       // behind IMAGE
   std::optional<std::string> entrypoint = {};  // --entrypoint; empty drops the image's
-  std::vector<std::string> env = {};  // "K=V", later ones win
+  std::vector<std::string> env = {};           // "K=V", later ones win
   std::string working_dir = {};
   std::string user = {};
 };
