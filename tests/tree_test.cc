@@ -60,7 +60,7 @@ const Arrow kArrows[] = {
     {"vmm/", {"base/", "security/"}},
     {"runtime/", {"base/", "security/", "images/", "vmm/api/", "guest/api/"}},
     {"tests/", {"base/", "security/", "images/", "guest/", "vmm/", "runtime/"}},
-    {"bench/", {"base/", "security/", "images/", "guest/", "vmm/", "runtime/"}},
+    {"bench/", {"base/", "security/", "images/", "guest/", "vmm/", "runtime/", "tests/support/"}},
     {"vmm/api/", {}},
     {"vmm/kvm/", {"base/"}},
     {"vmm/memory/", {"base/"}},

@@ -1,0 +1,162 @@
+// The machine below a container: hmvm-vmm driven by its own API and the agent's.
+#include <csignal>
+#include <fstream>
+#include <iterator>
+
+#include "tests/support/container_fixture.h"
+#include "tests/support/machine.h"
+
+namespace hmvm::test {
+namespace fs = std::filesystem;
+namespace {
+
+using testing::HasSubstr;
+
+class VmmTest : public GuestTest {
+ protected:
+  static Machine::Options Defaults() {
+    Machine::Options options;
+    options.vmm = VmmProgram();
+    options.kernel = GuestKernel();
+    options.initramfs = GuestInitramfs();
+    options.console = sandbox_->dir() / "console";
+    return options;
+  }
+  static Machine Boot(const Machine::Options& options) {
+    Result<Machine> machine = Machine::Start(options);
+    if (!machine.has_value()) throw std::runtime_error(machine.error().Message());  // the test fails with it
+    return std::move(*machine);
+  }
+  static std::string ConsoleText() {
+    std::ifstream file(sandbox_->dir() / "console", std::ios::binary);
+    return {std::istreambuf_iterator<char>(file), {}};
+  }
+  static fs::path BusyboxErofs() {
+    for (const fs::directory_entry& entry : fs::recursive_directory_iterator(sandbox_->root() / "images")) {
+      if (entry.path().extension() == ".erofs") return entry.path();
+    }
+    return {};
+  }
+  // Runs a shell line in a container whose writable layer is /dev/vdb; the exit status, -1 for a failed call.
+  static int RunOnDisk(Machine& machine, const std::string& line) {
+    agent::v1::CreateContainerRequest create;
+    create.set_container_id("c");
+    create.mutable_rootfs()->set_lower_device("/dev/vda");
+    create.mutable_rootfs()->set_upper_device("/dev/vdb");
+    const auto created = machine.Agent<agent::v1::CreateContainerResponse>("CreateContainer", create);
+    if (!created.has_value()) {
+      ADD_FAILURE() << created.error().Message() << "\n" << ConsoleText();
+      return -1;
+    }
+    agent::v1::StartProcessRequest start;
+    start.set_container_id("c");
+    for (const char* argument : {"sh", "-c", line.c_str()}) start.mutable_process()->add_args(argument);
+    start.mutable_process()->set_cwd("/");
+    start.mutable_process()->set_user("0");
+    const auto started = machine.Agent<agent::v1::StartProcessResponse>("StartProcess", start);
+    if (!started.has_value()) {
+      ADD_FAILURE() << started.error().Message();
+      return -1;
+    }
+    agent::v1::ProcessRequest process;
+    process.set_container_id("c");
+    const auto waited = machine.Agent<agent::v1::WaitProcessResponse>("WaitProcess", process);
+    return waited.has_value() ? static_cast<int>(waited->exit_status()) : -1;
+  }
+};
+
+TEST_F(VmmTest, BothApisDescribeTheMachineThatWasAskedFor) {
+  Machine::Options options = Defaults();
+  options.memory_mib = 192;
+  Machine machine = Boot(options);
+
+  const auto agent = machine.Agent<agent::v1::DescribeResponse>("Describe", agent::v1::DescribeRequest());
+  const auto vmm = machine.Control<vmm::v1::DescribeResponse>("Describe", vmm::v1::DescribeRequest());
+
+  ASSERT_TRUE(agent.has_value()) << agent.error().Message() << "\n" << ConsoleText();
+  EXPECT_EQ(agent->cpus(), 1u);
+  EXPECT_GT(agent->memory_total_bytes(), 128u << 20);
+  EXPECT_LE(agent->memory_total_bytes(), 192u << 20);
+  EXPECT_THAT(agent->kernel_release(), testing::StartsWith("6."));
+  ASSERT_TRUE(vmm.has_value()) << vmm.error().Message();
+  EXPECT_EQ(vmm->memory_bytes(), 192u << 20);
+  EXPECT_THAT(vmm->platform(), testing::AnyOf("ring3", "hardware"));
+  EXPECT_GT(vmm->running_monotonic_ns(), vmm->started_monotonic_ns());
+  EXPECT_EQ(machine.Stop(), 0);
+}
+
+TEST_F(VmmTest, PowerOffByTheGuestIsAGoodEnd) {
+  Machine machine = Boot(Defaults());
+
+  (void)machine.Agent<agent::v1::Empty>("PowerOff", agent::v1::Empty());
+
+  EXPECT_EQ(machine.Wait(), 0) << ConsoleText();
+}
+
+TEST_F(VmmTest, TheEndOfTheControlChannelEndsTheMachine) {
+  Machine machine = Boot(Defaults());
+  ASSERT_TRUE(
+      machine.Agent<agent::v1::DescribeResponse>("Describe", agent::v1::DescribeRequest()).has_value());
+
+  machine.CloseControl();
+
+  EXPECT_EQ(machine.Wait(), 0);
+}
+
+TEST_F(VmmTest, APanicOfTheGuestIsReported) {
+  Machine::Options options = Defaults();
+  options.command_line = "rdinit=/nowhere";  // and no root file system either
+  Machine machine = Boot(options);
+
+  EXPECT_EQ(machine.Wait(), 3) << ConsoleText();
+}
+
+TEST_F(VmmTest, ADiskKeepsWhatWasWrittenAndFlushed) {
+  const fs::path erofs = BusyboxErofs(), disk = sandbox_->dir() / "disk.ext4";
+  ASSERT_FALSE(erofs.empty());
+  std::ofstream(disk).flush();
+  fs::resize_file(disk, 256 << 20);
+  ASSERT_EQ(RunProgram({"mkfs.ext4", "-q", "-F", disk}).exit_code, 0);
+  Machine::Options options = Defaults();
+  options.memory_mib = 256;
+  options.disks = {"ro:" + erofs.string(), "rw:" + disk.string()};
+  {
+    Machine machine = Boot(options);
+    ASSERT_EQ(RunOnDisk(machine,
+                        "head -c 100000000 /dev/urandom > /data && sync &&"
+                        " sha256sum < /data > /sum && sync"),
+              0);
+    // Without a power-off: what was flushed must be there, what the guest's file system had open is its
+    // matter.
+    machine.Signal(SIGKILL);
+    EXPECT_EQ(machine.Wait(), 137);
+  }
+
+  Machine machine = Boot(options);
+  const int status = RunOnDisk(
+      machine, "test \"$(sha256sum < /data)\" = \"$(cat /sum)\" && test $(wc -c < /data) = 100000000");
+  (void)machine.Agent<agent::v1::Empty>("PowerOff", agent::v1::Empty());
+
+  EXPECT_EQ(status, 0) << "the data differs from its checksum after a power cut";
+  EXPECT_EQ(machine.Wait(), 0);
+  const Outcome check = RunProgram({"e2fsck", "-f", "-n", disk});
+  EXPECT_EQ(check.exit_code, 0) << Describe(check);
+}
+
+TEST_F(VmmTest, TheReadOnlyDiskOfAnImageIsNeverWritten) {
+  const std::string before = RunProgram({"sha256sum", BusyboxErofs()}).out;
+
+  EXPECT_EQ(RunContainer({}, {"sh", "-c", "rm -rf /bin/vi; echo x > /etc/passwd; sync"}).exit_code, 0);
+
+  EXPECT_EQ(RunProgram({"sha256sum", BusyboxErofs()}).out, before);
+}
+
+TEST_F(VmmTest, WrongArgumentsAreOneLineAndExitCodeOne) {
+  const Outcome outcome = RunProgram({VmmProgram(), "--kernel=/no/such/kernel", "--memory_mib=128"});
+
+  EXPECT_EQ(outcome.exit_code, 1);
+  EXPECT_THAT(outcome.err, HasSubstr("/no/such/kernel"));
+}
+
+}  // namespace
+}  // namespace hmvm::test
