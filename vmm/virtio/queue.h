@@ -10,6 +10,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "base/result.h"
@@ -89,19 +90,24 @@ class Queue {
   bool ShouldSignal();
 
  private:
+  std::byte* AvailableEntry(uint16_t index) const;
+  std::byte* UsedEntry(uint16_t index) const;
+  std::byte* UsedEvent() const;
+  std::byte* AvailableEvent() const;
+
+  Result<> RefreshAvailable();
+  void EnableNotifications();
+  void SuppressNotifications();
   Result<> Walk(uint16_t head, DescriptorChain& chain);
   Result<> AddBuffer(const vring_desc& descriptor, DescriptorChain& chain);
-  bool RefreshAvailable();
-  void SuppressNotifications();
-  void EnableNotifications();
-  Error Broken(Error error);
+  Error Broken(std::string what);
 
   QueueState state_;
   const GuestMemory* memory_ = nullptr;
   // The rings in host memory, their ranges and alignments checked once in Create.
-  std::byte* descriptors_ = nullptr;
-  uint16_t* available_ = nullptr;  // flags, idx, ring[size], used_event
-  std::byte* used_ = nullptr;      // flags, idx, {id, len}[size], avail_event
+  std::byte* descriptors_ = nullptr;  // vring_desc[size]
+  std::byte* available_ = nullptr;    // flags, idx, uint16_t[size], used_event
+  std::byte* used_ = nullptr;         // flags, idx, vring_used_elem[size], avail_event
   bool event_idx_ = false;
   bool indirect_ = false;
   bool broken_ = false;
