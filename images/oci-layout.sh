@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # Writes OCI image layouts with nothing but coreutils and tar. Sourced by make-busybox and by the tests' make-debian.
 # The same files give the same digests on every machine: no times but SOURCE_DATE_EPOCH, no names of users.
 
