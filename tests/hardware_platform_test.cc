@@ -6,9 +6,7 @@
 namespace hmvm::test {
 namespace {
 
-class HardwarePlatformTest : public testing::TestWithParam<unsigned> {};
-
-TEST_P(HardwarePlatformTest, BootsToTheAgentsAnswer) {
+TEST(HardwarePlatformTest, BootsToTheAgentsAnswer) {
   if (const std::string why = WhyNoGuest(); !why.empty()) GTEST_SKIP() << "can't boot a guest: " << why;
   const Outcome build = RunProgram({SourceDir() / "guest/kernel/build", "--variant", "emulated-ring0-test"});
   ASSERT_EQ(build.exit_code, 0) << Describe(build);
@@ -18,7 +16,7 @@ TEST_P(HardwarePlatformTest, BootsToTheAgentsAnswer) {
   options.kernel = kernel_dir + "/vmlinux";
   options.initramfs = GuestInitramfs();
   options.platform = "hardware";
-  options.cpus = GetParam();
+  options.command_line = "mitigations=off rodata=off cgroup.memory=nokmem";  // what ring 0 can't do, or too slowly
   Result<Machine> machine = Machine::Start(options);
   ASSERT_TRUE(machine.has_value()) << machine.error().Message();
 
@@ -26,12 +24,11 @@ TEST_P(HardwarePlatformTest, BootsToTheAgentsAnswer) {
   const auto vmm = machine->Control<vmm::v1::DescribeResponse>("Describe", vmm::v1::DescribeRequest());
 
   ASSERT_TRUE(agent.has_value()) << agent.error().Message();
-  EXPECT_EQ(agent->cpus(), GetParam());
+  EXPECT_EQ(agent->cpus(), 1u);
   ASSERT_TRUE(vmm.has_value()) << vmm.error().Message();
   EXPECT_EQ(vmm->platform(), "hardware");
   EXPECT_EQ(machine->Stop(), 0);
 }
-INSTANTIATE_TEST_SUITE_P(Cpus, HardwarePlatformTest, testing::Values(1u, 2u));
 
 }  // namespace
 }  // namespace hmvm::test
