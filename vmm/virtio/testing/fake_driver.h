@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <span>
 #include <string>
@@ -68,13 +69,17 @@ class FakeQueue {
 // An Interrupt that counts.
 class FakeInterrupt : public Interrupt {
  public:
-  void SignalUsed() override { ++used; }
+  void SignalUsed() override {
+    ++used;
+    if (on_used) on_used();
+  }
   void SignalConfig() override { ++config; }
   void SetNeedsReset(const Error& why) override { needs_reset.push_back(why.what); }
 
   int used = 0;
   int config = 0;
   std::vector<std::string> needs_reset;
+  std::function<void()> on_used;
 };
 
 // Guest memory, queues for all of a device's, and the activation between them.

@@ -1,0 +1,105 @@
+#include <fcntl.h>
+#include <liburing.h>
+#include <sys/uio.h>
+
+#include "vmm/virtio/block_io.h"
+
+namespace hmvm {
+namespace {
+
+class UringBlockIo final : public BlockIo {
+ public:
+  explicit UringBlockIo(int fd) : fd_(fd) {}
+  ~UringBlockIo() override {
+    if (ring_.ring_fd >= 0) ::io_uring_queue_exit(&ring_);
+  }
+
+  Result<> Init(uint16_t depth) {
+    const int error = ::io_uring_queue_init(depth, &ring_, 0);
+    if (error < 0) {
+      ring_.ring_fd = -1;
+      return Error{-error, "create io_uring"};
+    }
+    // The kernel does not hand the ring to programs we start, and nor do we.
+    ::fcntl(ring_.ring_fd, F_SETFD, FD_CLOEXEC);
+    return {};
+  }
+
+  // The ring itself: epoll reports it readable while completions wait in it.
+  int completion_fd() const override { return ring_.ring_fd; }
+
+  void Prepare(const BlockOperation& operation) override {
+    // There are as many entries as operations that may be under way: one is always free.
+    io_uring_sqe* sqe = ::io_uring_get_sqe(&ring_);
+    const auto count = static_cast<unsigned>(operation.buffers.size());
+    const auto offset = operation.offset_bytes;
+    const auto length = operation.length_bytes;
+    switch (operation.kind) {
+      case BlockOperation::Kind::kRead:
+        ::io_uring_prep_readv(sqe, fd_, operation.buffers.data(), count, offset);
+        break;
+      case BlockOperation::Kind::kWrite:
+        ::io_uring_prep_writev2(sqe, fd_, operation.buffers.data(), count, offset,
+                                operation.durable ? RWF_DSYNC : 0);
+        break;
+      case BlockOperation::Kind::kSync:
+        ::io_uring_prep_fsync(sqe, fd_, IORING_FSYNC_DATASYNC);
+        break;
+      case BlockOperation::Kind::kPunchHole:
+        PrepareFallocate(sqe, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, offset, length);
+        break;
+      case BlockOperation::Kind::kZeroRange:
+        PrepareFallocate(sqe, FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE, offset, length);
+        break;
+      case BlockOperation::Kind::kAllocate:
+        PrepareFallocate(sqe, FALLOC_FL_KEEP_SIZE, offset, length);
+        break;
+    }
+    sqe->user_data = operation.tag;
+    ++under_way_;
+  }
+
+  Result<> Submit() override {
+    // What could not be submitted once stays in the ring with addresses that may be stale: never try again.
+    while (!failed_ && ::io_uring_sq_ready(&ring_) > 0) {
+      const int submitted = ::io_uring_submit(&ring_);
+      failed_ = submitted < 0 && submitted != -EINTR;
+    }
+    if (failed_) return Error{0, "io_uring takes no more operations"};
+    return {};
+  }
+
+  std::optional<BlockCompletion> Take(bool wait) override {
+    if (wait && under_way_ == ::io_uring_sq_ready(&ring_)) return std::nullopt;
+    io_uring_cqe* cqe = nullptr;
+    int error;
+    do {
+      error = wait ? ::io_uring_wait_cqe(&ring_, &cqe) : ::io_uring_peek_cqe(&ring_, &cqe);
+    } while (error == -EINTR);
+    if (error < 0) return std::nullopt;
+    const BlockCompletion completion = {.tag = static_cast<uint16_t>(cqe->user_data), .result = cqe->res};
+    ::io_uring_cqe_seen(&ring_, cqe);
+    --under_way_;
+    return completion;
+  }
+
+ private:
+  void PrepareFallocate(io_uring_sqe* sqe, int mode, uint64_t offset, uint64_t length) {
+    ::io_uring_prep_fallocate(sqe, fd_, mode, static_cast<off_t>(offset), static_cast<off_t>(length));
+  }
+
+  int fd_;
+  io_uring ring_ = {};
+  unsigned under_way_ = 0;  // prepared and not yet taken back
+  bool failed_ = false;
+};
+
+}  // namespace
+
+Result<std::unique_ptr<BlockIo>> CreateUringBlockIo(int fd, uint16_t depth) {
+  auto io = std::make_unique<UringBlockIo>(fd);
+  HMVM_TRY(io->Init(depth));
+  return io;
+}
+
+}  // namespace hmvm
