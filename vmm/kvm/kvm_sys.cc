@@ -22,8 +22,21 @@ Result<int> TypedIoctl(int fd, unsigned long request, Argument argument, const c
   return value;
 }
 
-// The UAPI's flexible array members can't be instantiated in C++; this is one with its entries behind it. The
-// ioctl number is made of the header alone, as KVM defines it.
+// The heads of kvm_cpuid2 and kvm_msrs, whose flexible array members make the UAPI's structures larger in C++
+// than in C, and with them the ioctls' numbers.
+struct CpuidHeader {
+  uint32_t nent;
+  uint32_t padding;
+};
+struct MsrsHeader {
+  uint32_t nmsrs;
+  uint32_t padding;
+};
+constexpr unsigned long kGetSupportedCpuid = _IOWR(KVMIO, 0x05, CpuidHeader);
+constexpr unsigned long kSetMsrs = _IOW(KVMIO, 0x89, MsrsHeader);
+constexpr unsigned long kSetCpuid2 = _IOW(KVMIO, 0x90, CpuidHeader);
+
+// A header with its entries behind it.
 template <typename Header, typename Entry>
 class WithEntries {
  public:
@@ -54,9 +67,9 @@ int Kvm::Capability(int capability) const {
 
 Result<std::vector<kvm_cpuid_entry2>> Kvm::SupportedCpuid() const {
   constexpr uint32_t kMaxEntries = 256;
-  WithEntries<kvm_cpuid2, kvm_cpuid_entry2> cpuid(kMaxEntries);
+  WithEntries<CpuidHeader, kvm_cpuid_entry2> cpuid(kMaxEntries);
   cpuid.header()->nent = kMaxEntries;
-  HMVM_TRY(TypedIoctl(fd_.get(), KVM_GET_SUPPORTED_CPUID, cpuid.header(), "KVM_GET_SUPPORTED_CPUID"));
+  HMVM_TRY(TypedIoctl(fd_.get(), kGetSupportedCpuid, cpuid.header(), "KVM_GET_SUPPORTED_CPUID"));
   return std::vector(cpuid.entries(), cpuid.entries() + cpuid.header()->nent);
 }
 
@@ -189,19 +202,19 @@ Result<> Vcpu::SetEvents(const kvm_vcpu_events& events) const {
 }
 
 Result<> Vcpu::SetCpuid(std::span<const kvm_cpuid_entry2> entries) const {
-  WithEntries<kvm_cpuid2, kvm_cpuid_entry2> cpuid(entries.size());
+  WithEntries<CpuidHeader, kvm_cpuid_entry2> cpuid(entries.size());
   cpuid.header()->nent = static_cast<uint32_t>(entries.size());
   std::copy(entries.begin(), entries.end(), cpuid.entries());
-  HMVM_TRY(Ioctl(KVM_SET_CPUID2, cpuid.header(), "KVM_SET_CPUID2"));
+  HMVM_TRY(Ioctl(kSetCpuid2, cpuid.header(), "KVM_SET_CPUID2"));
   return {};
 }
 
 Result<> Vcpu::SetMsrs(std::span<const kvm_msr_entry> entries) const {
-  WithEntries<kvm_msrs, kvm_msr_entry> msrs(entries.size());
+  WithEntries<MsrsHeader, kvm_msr_entry> msrs(entries.size());
   msrs.header()->nmsrs = static_cast<uint32_t>(entries.size());
   std::copy(entries.begin(), entries.end(), msrs.entries());
   // KVM answers how many it took before the first it refused.
-  HMVM_TRY_ASSIGN(const int taken, Ioctl(KVM_SET_MSRS, msrs.header(), "KVM_SET_MSRS"));
+  HMVM_TRY_ASSIGN(const int taken, Ioctl(kSetMsrs, msrs.header(), "KVM_SET_MSRS"));
   if (static_cast<size_t>(taken) != entries.size()) {
     char name[32];
     std::snprintf(name, sizeof(name), "0x%x", entries[static_cast<size_t>(taken)].index);
