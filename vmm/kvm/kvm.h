@@ -105,8 +105,4 @@ class Vcpu {
   std::unique_ptr<std::atomic<int>> thread_id_ = std::make_unique<std::atomic<int>>(0);
 };
 
-// Registers and the bytes at the instruction pointer where they can be read, one field a line: the report for
-// an exit that ends the machine.
-std::string DescribeVcpu(const Vcpu& vcpu);
-
 }  // namespace hmvm

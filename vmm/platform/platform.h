@@ -63,6 +63,7 @@ class Platform {
   // state to start from. Once, from the thread that made the platform.
   virtual Result<> Load(const BootSource& source) = 0;
 
+  // After Load(); their addresses stay.
   virtual std::span<Vcpu> vcpus() = 0;
 
   // KVM_RUN once and handle the exit. Called from the vCPU's own thread alone.
@@ -83,7 +84,8 @@ struct PlatformContext {
   const GuestMemory* memory;
   const Bus* mmio;
   const Bus* ports;
-  uint32_t vcpus;
+  uint32_t vcpus;       // at least 1; the machine refuses more than MaxVcpus() before Load()
+  bool emulated_ring0;  // what the host probe found: KVM interprets the guest's ring 0
 };
 
 Result<std::unique_ptr<Platform>> CreateHardwarePlatform(const PlatformContext& context);

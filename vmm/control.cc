@@ -1,0 +1,42 @@
+#include "vmm/control.h"
+
+#include "vmm/api/vmm.pb.h"
+
+namespace hmvm {
+namespace {
+
+constexpr char kService[] = "hmvm.vmm.v1.Vmm";
+constexpr char kVersion[] = HMVM_VERSION;
+
+}  // namespace
+
+Control::Control(EventLoop& loop, Machine& machine, uint64_t started_monotonic_ns)
+    : machine_(machine), started_monotonic_ns_(started_monotonic_ns), server_(loop) {
+  server_.Handle<vmm::v1::DescribeRequest, vmm::v1::DescribeResponse>(
+      kService, "Describe", [this](const auto&, TtrpcServer::Responder<vmm::v1::DescribeResponse> respond) {
+        vmm::v1::DescribeResponse response;
+        response.set_version(kVersion);
+        response.set_platform(std::string(machine_.platform_name()));
+        response.set_cpus(machine_.cpus());
+        response.set_memory_bytes(machine_.memory_bytes());
+        response.set_started_monotonic_ns(started_monotonic_ns_);
+        response.set_running_monotonic_ns(machine_.running_monotonic_ns());
+        for (const auto& [name, value] : machine_.Counters()) {
+          vmm::v1::Counter* counter = response.add_counters();
+          counter->set_name(name);
+          counter->set_value(value);
+        }
+        respond(std::move(response));
+      });
+  server_.Handle<vmm::v1::StopRequest, vmm::v1::StopResponse>(
+      kService, "Stop", [this](const auto&, TtrpcServer::Responder<vmm::v1::StopResponse> respond) {
+        respond(vmm::v1::StopResponse());
+        machine_.Stop();
+      });
+}
+
+Result<> Control::Serve(UniqueFd socket) {
+  return server_.Serve(std::move(socket), [this] { machine_.Stop(); });
+}
+
+}  // namespace hmvm

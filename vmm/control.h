@@ -1,0 +1,26 @@
+#pragma once
+
+#include <cstdint>
+#include <functional>
+
+#include "base/ttrpc/server.h"
+#include "vmm/machine.h"
+
+namespace hmvm {
+
+// vmm.proto on the control channel. Belongs to the loop's thread; the machine must outlive it.
+class Control {
+ public:
+  // `started_monotonic_ns`: when the process began, for Describe.
+  Control(EventLoop& loop, Machine& machine, uint64_t started_monotonic_ns);
+
+  // Serves `socket`; when the other end closes it the machine stops.
+  Result<> Serve(UniqueFd socket);
+
+ private:
+  Machine& machine_;
+  const uint64_t started_monotonic_ns_;
+  TtrpcServer server_;
+};
+
+}  // namespace hmvm

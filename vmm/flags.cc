@@ -1,0 +1,115 @@
+#include "vmm/flags.h"
+
+#include <sys/socket.h>
+#include <sys/un.h>
+
+#include <algorithm>
+
+#include <gflags/gflags.h>
+
+#include "base/file.h"
+
+DEFINE_string(kernel, "", "vmlinux or bzImage of the guest: a path or fd:N");
+DEFINE_string(initrd, "", "initial RAM file system: a path or fd:N");
+DEFINE_string(cmdline, "", "further arguments for the guest kernel");
+DEFINE_uint32(cpus, 1, "number of vCPUs");
+DEFINE_uint64(memory_mib, 256, "guest memory in MiB");
+DEFINE_string(platform, "auto", "auto, hardware or ring3");
+DEFINE_string(disks, "", "disks in the order of their names, vda first: ro:F or rw:F, with commas between");
+DEFINE_string(vsock_listener, "",
+              "UNIX socket for connections to the guest (CONNECT <port>): a path or fd:N of a listening one");
+DEFINE_string(agent, "", "fd:N, a connected socket for the guest's first connection to CID 2 port 1024");
+DEFINE_uint64(guest_cid, 3, "the guest's vsock address");
+DEFINE_string(console, "", "where the guest's console output goes: a path or fd:N");
+DEFINE_string(control, "", "fd:N, a connected socket for the control API; when it closes the machine stops");
+
+namespace hmvm {
+namespace {
+
+Result<UniqueFd> OpenFlag(const std::string& value, int flags) {
+  if (value.empty()) return UniqueFd();
+  return OpenArgument(value, flags);
+}
+
+Result<NamedFile> OpenNamed(const char* what, const std::string& value, int flags) {
+  auto fd = OpenArgument(value, flags);
+  if (!fd.has_value()) return Wrap(what, fd.error());
+  return NamedFile{value, std::move(*fd)};
+}
+
+Result<PlatformChoice> ParsePlatform(const std::string& name) {
+  if (name == "auto") return PlatformChoice::kAuto;
+  if (name == "hardware") return PlatformChoice::kHardware;
+  if (name == "ring3") return PlatformChoice::kRing3;
+  return Error{0, "--platform=" + name + ": not one of auto, hardware, ring3"};
+}
+
+Result<UniqueFd> OpenConsole(const std::string& value) {
+  if (value.empty() || value.starts_with("fd:")) return OpenFlag(value, O_WRONLY);
+  return OpenFile(value, O_WRONLY | O_CREAT | O_TRUNC | O_APPEND, 0600);
+}
+
+Result<UniqueFd> OpenVsockListener(const std::string& value) {
+  if (value.empty() || value.starts_with("fd:")) return OpenFlag(value, O_RDWR);
+  sockaddr_un address = {};
+  address.sun_family = AF_UNIX;
+  if (value.size() >= sizeof(address.sun_path)) return Error{ENAMETOOLONG, "vsock socket '" + value + "'"};
+  value.copy(address.sun_path, value.size());
+  UniqueFd listener(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  // SAFETY: sockaddr is how the socket API spells any address.
+  if (!listener.valid() ||
+      ::bind(listener.get(), reinterpret_cast<const sockaddr*>(&address), sizeof(address)) < 0 ||
+      ::listen(listener.get(), SOMAXCONN) < 0) {
+    return Error{errno, "listen on vsock socket '" + value + "'"};
+  }
+  return listener;
+}
+
+}  // namespace
+
+Result<std::vector<DiskArgument>> ParseDisks(const std::string& text) {
+  std::vector<DiskArgument> disks;
+  for (size_t start = 0; start < text.size();) {
+    const size_t end = std::min(text.find(',', start), text.size());
+    const std::string disk = text.substr(start, end - start);
+    const bool read_only = disk.starts_with("ro:");
+    if ((!read_only && !disk.starts_with("rw:")) || disk.size() == 3) {
+      return Error{0, "--disks: '" + disk + "' is neither ro:FILE nor rw:FILE"};
+    }
+    disks.push_back({disk.substr(3), read_only});
+    start = end + 1;
+  }
+  return disks;
+}
+
+Result<Flags> ParseFlags(int argc, char** argv) {
+  google::SetUsageMessage("runs one microVM until the guest, a signal or the control channel ends it");
+  google::ParseCommandLineFlags(&argc, &argv, true);
+  if (argc > 1) return Error{0, std::string("unexpected argument '") + argv[1] + "'"};
+
+  Flags flags;
+  MachineConfig& machine = flags.machine;
+  // First, so that whatever else is wrong, the other end sees the channel close.
+  HMVM_TRY_ASSIGN(flags.control, OpenFlag(FLAGS_control, O_RDWR));
+  if (FLAGS_kernel.empty()) return Error{0, "--kernel is missing"};
+  HMVM_TRY_ASSIGN(machine.kernel, OpenNamed("kernel", FLAGS_kernel, O_RDONLY));
+  if (!FLAGS_initrd.empty()) {
+    HMVM_TRY_ASSIGN(machine.initrd, OpenNamed("initrd", FLAGS_initrd, O_RDONLY));
+  }
+  machine.command_line = FLAGS_cmdline;
+  machine.cpus = FLAGS_cpus;
+  machine.memory_mib = FLAGS_memory_mib;
+  HMVM_TRY_ASSIGN(machine.platform, ParsePlatform(FLAGS_platform));
+  HMVM_TRY_ASSIGN(const std::vector<DiskArgument> disks, ParseDisks(FLAGS_disks));
+  for (const DiskArgument& disk : disks) {
+    HMVM_TRY_ASSIGN(NamedFile file, OpenNamed("disk", disk.file, disk.read_only ? O_RDONLY : O_RDWR));
+    machine.disks.push_back({std::move(file), disk.read_only});
+  }
+  HMVM_TRY_ASSIGN(machine.vsock_listener, OpenVsockListener(FLAGS_vsock_listener));
+  HMVM_TRY_ASSIGN(machine.agent, OpenFlag(FLAGS_agent, O_RDWR));
+  machine.guest_cid = FLAGS_guest_cid;
+  HMVM_TRY_ASSIGN(machine.console, OpenConsole(FLAGS_console));
+  return flags;
+}
+
+}  // namespace hmvm

@@ -1,0 +1,29 @@
+#pragma once
+
+#include <optional>
+#include <string>
+
+#include "base/result.h"
+#include "vmm/machine.h"
+
+namespace hmvm {
+
+// What hmvm-vmm's command line asks for, its files opened.
+struct Flags {
+  MachineConfig machine;
+  UniqueFd control;  // none: only signals and the guest end the machine
+};
+
+// Parses with gflags, which itself ends the process with status 1 for a flag it does not know and with 0
+// after
+// --help. Errors name the flag and its value.
+Result<Flags> ParseFlags(int argc, char** argv);
+
+// "ro:F,rw:F,...": the parts and their modes, files not opened.
+struct DiskArgument {
+  std::string file;
+  bool read_only;
+};
+Result<std::vector<DiskArgument>> ParseDisks(const std::string& text);
+
+}  // namespace hmvm

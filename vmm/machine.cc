@@ -1,0 +1,249 @@
+#include "vmm/machine.h"
+
+#include <pthread.h>
+#include <sys/sysinfo.h>
+#include <time.h>
+
+#include <algorithm>
+#include <cstdio>
+
+#include "base/file.h"
+#include "base/mapping.h"
+#include "vmm/boot/kernel.h"
+#include "vmm/kvm/describe.h"
+#include "vmm/kvm/host_probe.h"
+#include "vmm/virtio/rng.h"
+
+namespace hmvm {
+namespace {
+
+constexpr uint64_t kMiB = 1 << 20;
+constexpr size_t kMaxSlots = 32;  // what Platform::AddDeviceInterrupt takes
+
+// The guest ends its machine when its kernel panics, and keeps no bounce buffers, as there is no device with
+// limits. What is printed before the virtio console is there goes to the serial port; notices do not: a line
+// costs an exit a byte.
+constexpr char kCommandLine[] = "panic=-1 quiet swiotlb=noforce console=hvc0";
+constexpr char kEarlyConsole[] = " earlycon=uart8250,io,0x3f8";
+
+uint64_t MonotonicNs() {
+  timespec now;
+  ::clock_gettime(CLOCK_MONOTONIC, &now);
+  return static_cast<uint64_t>(now.tv_sec) * 1'000'000'000 + static_cast<uint64_t>(now.tv_nsec);
+}
+
+// A file of the host's, mapped for as long as the guest's memory is filled from it.
+Result<Mapping> MapFile(const NamedFile& file) {
+  HMVM_TRY_ASSIGN(const uint64_t size_bytes, FileSize(file.fd.get(), file.name));
+  if (size_bytes == 0) return Error{0, "'" + file.name + "' is empty"};
+  auto mapping = Mapping::OfFile(file.fd.get(), size_bytes, PROT_READ, MAP_PRIVATE);
+  if (!mapping.has_value()) return Wrap("'" + file.name + "'", mapping.error());
+  return mapping;
+}
+
+Result<> CheckMemorySize(uint64_t memory_mib, const NamedFile& kernel,
+                         std::span<const std::byte> kernel_bytes, uint64_t initrd_bytes) {
+  const auto minimum = MinimumMemory(kernel_bytes, initrd_bytes);
+  if (!minimum.has_value()) return Wrap("kernel '" + kernel.name + "'", minimum.error());
+  if (memory_mib < *minimum / kMiB) {
+    return Error{0, "memory of " + std::to_string(memory_mib) + " MiB is too small for kernel '" +
+                        kernel.name + "': at least " + std::to_string(*minimum / kMiB) + " MiB"};
+  }
+  struct sysinfo host;
+  if (::sysinfo(&host) < 0) return Error{errno, "sysinfo"};
+  const uint64_t host_mib = uint64_t{host.totalram} * host.mem_unit / kMiB;
+  if (memory_mib > host_mib) {
+    return Error{0, "memory of " + std::to_string(memory_mib) + " MiB is more than the host's " +
+                        std::to_string(host_mib) + " MiB"};
+  }
+  return {};
+}
+
+Result<> CheckCpus(uint32_t cpus, const Platform& platform) {
+  if (cpus <= platform.MaxVcpus()) return {};
+  return Error{0, std::to_string(cpus) + " CPUs are too many: the " + std::string(platform.Name()) +
+                      " platform runs at most " + std::to_string(platform.MaxVcpus()) + " on this host"};
+}
+
+std::string DeviceArgument(uint64_t address, uint32_t interrupt) {
+  char text[64];
+  std::snprintf(text, sizeof(text), " virtio_mmio.device=4K@0x%llx:%u",
+                static_cast<unsigned long long>(address), interrupt);
+  return text;
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Machine>> Machine::Create(MachineConfig config) {
+  // What the user gave, before anything is made of it.
+  if (config.cpus == 0) return Error{0, "0 CPUs: a machine needs at least one"};
+  HMVM_TRY_ASSIGN(const Mapping kernel, MapFile(config.kernel));
+  Mapping initrd;
+  if (config.initrd) {
+    HMVM_TRY_ASSIGN(initrd, MapFile(*config.initrd));
+  }
+  HMVM_TRY(CheckMemorySize(config.memory_mib, config.kernel, kernel.bytes(), initrd.size()));
+
+  // The virtual machine and its memory.
+  HMVM_TRY_ASSIGN(Kvm kvm, Kvm::Open());
+  HMVM_TRY_ASSIGN(Vm vm, kvm.CreateVm());
+  HMVM_TRY_ASSIGN(GuestMemory memory, GuestMemory::Create(config.memory_mib * kMiB));
+  std::unique_ptr<Machine> machine(new Machine(std::move(kvm), std::move(vm), std::move(memory)));
+  machine->console_ = std::move(config.console);
+  HMVM_TRY_ASSIGN(machine->device_loop_, EventLoop::Create());
+  HMVM_TRY(machine->AddRam());
+
+  // What kind of host this is decides how a vCPU runs; nothing below knows.
+  HMVM_TRY(machine->ChoosePlatform(config.platform, config.cpus));
+
+  // Devices.
+  HMVM_TRY(machine->AddPortDevices());
+  HMVM_TRY(machine->AddVirtioDevices(config));
+
+  // The guest.
+  std::string command_line = kCommandLine;
+  if (machine->console_.valid()) command_line += kEarlyConsole;
+  command_line += machine->device_command_line_;
+  if (!config.command_line.empty()) command_line += " " + config.command_line;
+  const auto loaded = machine->platform_->Load(
+      {.kernel = kernel.bytes(), .initrd = initrd.bytes(), .command_line = std::move(command_line)});
+  if (!loaded.has_value()) return Wrap("kernel '" + config.kernel.name + "'", loaded.error());
+  return machine;
+}
+
+Result<> Machine::AddRam() {
+  uint32_t slot = 0;
+  for (const GuestMemory::Region& region : memory_.regions()) {
+    HMVM_TRY(vm_.SetMemory(slot++, region.start.value, region.host));
+  }
+  return {};
+}
+
+Result<> Machine::ChoosePlatform(PlatformChoice choice, uint32_t cpus) {
+  HMVM_TRY_ASSIGN(const HostProbe probe, ProbeHost(kvm_));
+  if (choice == PlatformChoice::kAuto) {
+    const std::string best = probe.BestPlatform();
+    if (best.empty()) return Error{0, "this host's KVM can run neither platform: see 'hmvm check'"};
+    choice = best == "hardware" ? PlatformChoice::kHardware : PlatformChoice::kRing3;
+  }
+  cpus_ = cpus;
+  const PlatformContext context = {.kvm = &kvm_,
+                                   .vm = &vm_,
+                                   .memory = &memory_,
+                                   .mmio = &mmio_,
+                                   .ports = &ports_,
+                                   .vcpus = cpus,
+                                   .emulated_ring0 = probe.emulated_ring0};
+  if (choice == PlatformChoice::kRing3) return Error{ENOSYS, "ring3 platform"};
+  HMVM_TRY_ASSIGN(platform_, CreateHardwarePlatform(context));
+  return CheckCpus(cpus, *platform_);
+}
+
+Result<> Machine::AddPortDevices() {
+  const auto on_exit_request = [this](ExitRequest request) {
+    switch (request) {
+      case ExitRequest::kPowerOff:
+        return End(MachineEnd::kPowerOff, "");
+      case ExitRequest::kReset:
+        return End(MachineEnd::kReset, "");
+      case ExitRequest::kPanic:
+        return End(MachineEnd::kPanic, "");
+    }
+  };
+  HMVM_TRY_ASSIGN(serial_interrupt_, platform_->AddSerialInterrupt());
+  serial_ = std::make_unique<Serial>(console_.get(), serial_interrupt_.get());
+  exit_port_ = std::make_unique<ExitPort>(on_exit_request);
+  keyboard_controller_ = std::make_unique<KeyboardController>(on_exit_request);
+  HMVM_TRY(ports_.Add(kSerialPort, kSerialPortCount, serial_.get()));
+  HMVM_TRY(ports_.Add(kExitPort, 1, exit_port_.get()));
+  return ports_.Add(kKeyboardControllerPort, 1, keyboard_controller_.get());
+}
+
+Result<> Machine::AddVirtioDevices(MachineConfig& config) {
+  static_cast<void>(config);
+  return AddVirtioDevice(std::make_unique<Rng>());
+}
+
+Result<> Machine::AddVirtioDevice(std::unique_ptr<VirtioDevice> device) {
+  const size_t slot = transports_.size();
+  if (slot == kMaxSlots) return Error{0, "more than " + std::to_string(kMaxSlots) + " virtio devices"};
+  const uint64_t address = kMmioWindowStart + slot * MmioTransport::kWindowBytes;
+  HMVM_TRY_ASSIGN(auto interrupt, platform_->AddDeviceInterrupt(static_cast<uint32_t>(slot)));
+  HMVM_TRY_ASSIGN(auto transport, MmioTransport::Create(std::move(device), memory_, std::move(interrupt.line),
+                                                        *device_loop_));
+  const std::span<const UniqueFd> notify = transport->notify_fds();
+  for (uint32_t queue = 0; queue < notify.size(); ++queue) {
+    HMVM_TRY(vm_.AddIoeventfd(notify[queue].get(), address + MmioTransport::kNotifyOffset, queue));
+  }
+  HMVM_TRY(mmio_.Add(address, MmioTransport::kWindowBytes, transport.get()));
+  device_command_line_ += DeviceArgument(address, interrupt.number);
+  transports_.push_back(std::move(transport));
+  return {};
+}
+
+Machine::~Machine() {
+  Stop();
+  Wait();
+}
+
+void Machine::Start(std::function<void()> on_end) {
+  on_end_ = std::move(on_end);
+  threads_.emplace_back([this] { RunDevices(); });
+  for (Vcpu& vcpu : platform_->vcpus()) {
+    threads_.emplace_back([this, &vcpu] { RunVcpu(vcpu); });
+  }
+}
+
+MachineOutcome Machine::Wait() {
+  for (std::thread& thread : threads_) thread.join();
+  threads_.clear();
+  std::lock_guard lock(mutex_);
+  return outcome_.value_or(MachineOutcome{});
+}
+
+void Machine::RunVcpu(Vcpu& vcpu) {
+  ::pthread_setname_np(::pthread_self(), ("vcpu" + std::to_string(vcpu.index())).c_str());
+  if (const auto attached = vcpu.AttachThread(); !attached.has_value()) {
+    return End(MachineEnd::kKvmError, attached.error().Message());
+  }
+  if (vcpu.index() == 0) running_monotonic_ns_ = MonotonicNs();
+  while (!ended_) {
+    auto turn = platform_->RunOnce(vcpu);
+    if (!turn.has_value()) {
+      End(MachineEnd::kKvmError, turn.error().Message() + "\n" + DescribeVcpu(vcpu, memory_));
+    } else if (turn->kind == VcpuTurn::Kind::kEnded) {
+      End(turn->end, std::move(turn->report));
+    }
+  }
+}
+
+void Machine::RunDevices() {
+  ::pthread_setname_np(::pthread_self(), "devices");
+  if (const auto ran = device_loop_->Run(); !ran.has_value()) {
+    End(MachineEnd::kKvmError, "device thread: " + ran.error().Message());
+  }
+}
+
+void Machine::End(MachineEnd end, std::string report) {
+  {
+    std::lock_guard lock(mutex_);
+    if (outcome_) return;  // the first reason counts
+    outcome_ = MachineOutcome{end, std::move(report)};
+  }
+  // In this order: a vCPU that is kicked finds out why.
+  ended_ = true;
+  for (const Vcpu& vcpu : platform_ ? platform_->vcpus() : std::span<Vcpu>()) vcpu.Kick();
+  if (device_loop_) device_loop_->Stop();
+  if (on_end_) on_end_();
+}
+
+std::vector<std::pair<std::string, uint64_t>> Machine::Counters() const {
+  auto counters = platform_->Counters();
+  for (const auto& transport : transports_)
+    std::ranges::move(transport->Counters(), std::back_inserter(counters));
+  counters.emplace_back("serial.dropped_bytes", serial_->dropped_bytes());
+  std::ranges::sort(counters);
+  return counters;
+}
+
+}  // namespace hmvm

@@ -1,0 +1,122 @@
+// A machine from its files to its end: assembles platform, memory and devices, runs the vCPUs.
+#pragma once
+
+#include <atomic>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "base/event_loop.h"
+#include "base/result.h"
+#include "base/unique_fd.h"
+#include "vmm/devices/bus.h"
+#include "vmm/devices/exit_port.h"
+#include "vmm/devices/serial.h"
+#include "vmm/kvm/kvm.h"
+#include "vmm/memory/guest_memory.h"
+#include "vmm/platform/platform.h"
+#include "vmm/virtio/mmio_transport.h"
+
+namespace hmvm {
+
+// An open file and what to call it in an error.
+struct NamedFile {
+  std::string name;
+  UniqueFd fd;
+};
+
+struct DiskConfig {
+  NamedFile file;
+  bool read_only = true;
+};
+
+enum class PlatformChoice { kAuto, kHardware, kRing3 };
+
+struct MachineConfig {
+  NamedFile kernel;
+  std::optional<NamedFile> initrd;
+  std::string command_line;  // appended to the machine's own
+  uint32_t cpus = 1;
+  uint64_t memory_mib = 256;
+  PlatformChoice platform = PlatformChoice::kAuto;
+  std::vector<DiskConfig> disks;  // /dev/vda, vdb, ...
+  UniqueFd vsock_listener;        // see Vsock; none is allowed
+  UniqueFd agent;
+  uint64_t guest_cid = 3;
+  UniqueFd console;  // output of the serial port and virtio-console; none: dropped
+};
+
+// How the machine ended, with a report of several lines after a KVM error.
+struct MachineOutcome {
+  MachineEnd end = MachineEnd::kPowerOff;
+  std::string report;
+};
+
+// Threads: one a vCPU ("vcpu0"...), one for all devices ("devices"). The caller's thread makes, starts and
+// joins; Stop() and the descriptions are thread-safe.
+class Machine {
+ public:
+  // Opens KVM, makes everything and loads the guest. The error names the thing that is wrong and, where the
+  // user chose it, what would be right.
+  static Result<std::unique_ptr<Machine>> Create(MachineConfig config);
+  // Ends and joins.
+  ~Machine();
+
+  // Starts the threads. `on_end` is called once, from any thread, when the machine has ended; then Wait() no
+  // longer blocks for the guest's sake.
+  void Start(std::function<void()> on_end);
+  // Ends the machine as if the power were cut.
+  void Stop() { End(MachineEnd::kPowerOff, ""); }
+  // Blocks until the end, joins all threads.
+  MachineOutcome Wait();
+
+  std::string_view platform_name() const { return platform_->Name(); }
+  uint32_t cpus() const { return cpus_; }
+  uint64_t memory_bytes() const { return memory_.size_bytes(); }
+  uint64_t running_monotonic_ns() const { return running_monotonic_ns_; }  // first KVM_RUN; 0: not yet
+  // All counters of platform and devices, sorted by name.
+  std::vector<std::pair<std::string, uint64_t>> Counters() const;
+
+ private:
+  Machine(Kvm kvm, Vm vm, GuestMemory memory)
+      : kvm_(std::move(kvm)), vm_(std::move(vm)), memory_(std::move(memory)) {}
+
+  Result<> AddRam();
+  Result<> ChoosePlatform(PlatformChoice choice, uint32_t cpus);
+  Result<> AddPortDevices();
+  Result<> AddVirtioDevices(MachineConfig& config);
+  Result<> AddVirtioDevice(std::unique_ptr<VirtioDevice> device);
+  void RunVcpu(Vcpu& vcpu);
+  void RunDevices();
+  void End(MachineEnd end, std::string report);
+
+  // In the order of dependency: what is below uses what is above.
+  const Kvm kvm_;
+  Vm vm_;
+  GuestMemory memory_;
+  Bus mmio_;
+  Bus ports_;
+  uint32_t cpus_ = 0;
+  UniqueFd console_;
+  std::unique_ptr<EventLoop> device_loop_;
+  std::unique_ptr<Platform> platform_;
+  std::unique_ptr<InterruptLine> serial_interrupt_;
+  std::unique_ptr<Serial> serial_;
+  std::unique_ptr<ExitPort> exit_port_;
+  std::unique_ptr<KeyboardController> keyboard_controller_;
+  std::vector<std::unique_ptr<MmioTransport>> transports_;
+  std::string device_command_line_;  // "virtio_mmio.device=..." for each of them
+
+  std::atomic<uint64_t> running_monotonic_ns_ = 0;
+  std::atomic<bool> ended_ = false;
+  std::function<void()> on_end_;
+  std::mutex mutex_;
+  std::optional<MachineOutcome> outcome_;  // guarded by mutex_
+  std::vector<std::thread> threads_;
+};
+
+}  // namespace hmvm

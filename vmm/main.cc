@@ -1,0 +1,88 @@
+// hmvm-vmm: one process, one microVM. Exit status: 0 power-off or Stop, 1 wrong arguments or failed set-up, 2
+// reset by the guest, 3 panic of the guest, 4 KVM error.
+#include <pthread.h>
+#include <signal.h>
+#include <sys/signalfd.h>
+#include <time.h>
+
+#include <sstream>
+
+#include "base/event_loop.h"
+#include "base/log.h"
+#include "vmm/control.h"
+#include "vmm/flags.h"
+#include "vmm/machine.h"
+
+namespace hmvm {
+namespace {
+
+enum ExitStatus { kPowerOff = 0, kSetUpFailed = 1, kReset = 2, kPanic = 3, kKvmError = 4 };
+
+ExitStatus StatusOf(MachineEnd end) {
+  switch (end) {
+    case MachineEnd::kPowerOff:
+      return kPowerOff;
+    case MachineEnd::kReset:
+      return kReset;
+    case MachineEnd::kPanic:
+      return kPanic;
+    case MachineEnd::kKvmError:
+      return kKvmError;
+  }
+  return kKvmError;
+}
+
+// The signals that end the machine, as a descriptor. Blocked in this thread and in all that it starts.
+Result<UniqueFd> TakeSignals() {
+  sigset_t signals;
+  ::sigemptyset(&signals);
+  ::sigaddset(&signals, SIGTERM);
+  ::sigaddset(&signals, SIGINT);
+  ::pthread_sigmask(SIG_BLOCK, &signals, nullptr);
+  ::signal(SIGPIPE, SIG_IGN);  // a peer that went is an error of the write, where it belongs
+  UniqueFd fd(::signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK));
+  if (!fd.valid()) return Error{errno, "signalfd"};
+  return fd;
+}
+
+void LogReport(const std::string& report) {
+  std::istringstream lines(report);
+  for (std::string line; std::getline(lines, line);) LOG(ERROR) << Escape(line);
+}
+
+Result<ExitStatus> Run(int argc, char** argv, uint64_t started_monotonic_ns) {
+  HMVM_TRY_ASSIGN(const UniqueFd signals, TakeSignals());
+  HMVM_TRY_ASSIGN(Flags flags, ParseFlags(argc, argv));
+  HMVM_TRY_ASSIGN(const auto loop, EventLoop::Create());
+  HMVM_TRY_ASSIGN(const auto machine, Machine::Create(std::move(flags.machine)));
+
+  Control control(*loop, *machine, started_monotonic_ns);
+  if (flags.control.valid()) HMVM_TRY(control.Serve(std::move(flags.control)));
+  HMVM_TRY_ASSIGN(const Watch signal_watch, loop->OnReadable(signals.get(), [&]() -> Result<> {
+    machine->Stop();
+    return {};
+  }));
+  machine->Start([&] { loop->Stop(); });
+  HMVM_TRY(loop->Run());
+
+  const MachineOutcome outcome = machine->Wait();
+  LogReport(outcome.report);
+  return StatusOf(outcome.end);
+}
+
+}  // namespace
+}  // namespace hmvm
+
+int main(int argc, char** argv) {
+  timespec started;
+  ::clock_gettime(CLOCK_MONOTONIC, &started);
+  hmvm::InitLog(argv[0]);
+  const auto status = hmvm::Run(
+      argc, argv,
+      static_cast<uint64_t>(started.tv_sec) * 1'000'000'000 + static_cast<uint64_t>(started.tv_nsec));
+  if (!status.has_value()) {
+    LOG(ERROR) << hmvm::Escape(status.error().Message(), 1024);
+    return hmvm::kSetUpFailed;
+  }
+  return *status;
+}
