@@ -3,109 +3,288 @@
 #include <algorithm>
 #include <array>
 #include <chrono>
-#include <cstring>
-#include <string>
+#include <condition_variable>
+#include <cstdio>
+#include <map>
+#include <mutex>
+#include <thread>
 
-#include "base/mapping.h"
+#include "vmm/kvm/probe_code.h"
 
 namespace hmvm {
 namespace {
 
-// Natively the loop takes under 10 us, interpreted about 2.5 ms. A native loop may be preempted, so that a
-// slow one is tried again.
-constexpr uint64_t kEmulatedAboveNs = 200'000;
-constexpr int kRuns = 2;
-constexpr uint32_t kProbeIterations = 2000;
+using Clock = std::chrono::steady_clock;
 
-// 64-bit code; page tables that map the first 2 MiB to themselves lie behind it.
-constexpr uint64_t kCodeAddress = 0x1000;
-constexpr uint64_t kTablesAddress = 0x2000;
-constexpr uint64_t kMemoryBytes = 0x5000;
-constexpr uint8_t kDonePort = 0x10;
-constexpr auto kCode = std::to_array<uint8_t>({
-    0xe6, kDonePort,                                                          // out %al, $kDonePort
-    0xb9, kProbeIterations & 0xff, kProbeIterations >> 8 & 0xff, 0x00, 0x00,  // mov $kProbeIterations, %ecx
-    0xff, 0xc9,                                                               // 1: dec %ecx
-    0x75, 0xfc,                                                               // jnz 1b
-    0xeb, 0xf3,                                                               // jmp to the start
-});
+// Native needs about 1 us for the loop, interpretation 300 to 600; a preempted native loop is rare and
+// harmless.
+constexpr auto kEmulatedLine = std::chrono::microseconds(100);
+// For guest code that never comes back: a KVM that behaves as no other we know.
+constexpr auto kPatience = std::chrono::milliseconds(250);
 
-void WriteGuest(const Mapping& memory) {
-  const auto put = [&](uint64_t address, const auto& value) {
-    std::memcpy(memory.data() + address, &value, sizeof(value));
-  };
-  constexpr uint64_t kPresentWritable = 3;
-  constexpr uint64_t kLargePage = 0x80;
-  put(kCodeAddress, kCode);
-  put(kTablesAddress, (kTablesAddress + 0x1000) | kPresentWritable);
-  put(kTablesAddress + 0x1000, (kTablesAddress + 0x2000) | kPresentWritable);
-  put(kTablesAddress + 0x2000, kLargePage | kPresentWritable);
+// The throw-away machine, guest-physical, mapped one to one and user-accessible.
+constexpr uint64_t kMemoryBytes = 0x10000;
+constexpr uint64_t kLevel4 = 0x1000;
+constexpr uint64_t kLevel3 = 0x2000;
+constexpr uint64_t kLevel2 = 0x3000;
+constexpr uint64_t kGdt = 0x4000;
+constexpr uint64_t kIdt = 0x5000;
+constexpr uint64_t kTss = 0x6000;
+constexpr uint64_t kRing0Stack = 0x8000;
+constexpr uint64_t kRing3Stack = 0x9000;
+constexpr uint64_t kProbeCode = 0xa000;
+
+constexpr uint16_t kKernelCode = 0x10;
+constexpr uint16_t kKernelData = 0x18;
+constexpr uint16_t kUserData = 0x2b;
+constexpr uint16_t kUserCode = 0x33;
+constexpr uint16_t kTaskState = 0x40;
+
+struct Capability {
+  int number;
+  const char* name;
+};
+constexpr Capability kCommonCapabilities[] = {
+    {KVM_CAP_USER_MEMORY, "USER_MEMORY"},       {KVM_CAP_EXT_CPUID, "EXT_CPUID"},
+    {KVM_CAP_IOEVENTFD, "IOEVENTFD"},           {KVM_CAP_VCPU_EVENTS, "VCPU_EVENTS"},
+    {KVM_CAP_IMMEDIATE_EXIT, "IMMEDIATE_EXIT"}, {KVM_CAP_XCRS, "XCRS"},
+};
+constexpr Capability kHardwareCapabilities[] = {
+    {KVM_CAP_IRQCHIP, "IRQCHIP"},           {KVM_CAP_IRQFD, "IRQFD"},
+    {KVM_CAP_SET_TSS_ADDR, "SET_TSS_ADDR"}, {KVM_CAP_PIT2, "PIT2"},
+    {KVM_CAP_ADJUST_CLOCK, "ADJUST_CLOCK"}, {KVM_CAP_TSC_DEADLINE_TIMER, "TSC_DEADLINE_TIMER"},
+};
+
+std::string Missing(const Kvm& kvm, std::span<const Capability> capabilities) {
+  std::string names;
+  for (const Capability& capability : capabilities) {
+    if (kvm.Capability(capability.number) == 0)
+      names += std::string(names.empty() ? "" : " ") + capability.name;
+  }
+  return names;
 }
 
-Result<> EnterLongMode(const Vcpu& vcpu) {
+uint64_t AddressOf(const char* symbol) {
+  return kProbeCode + static_cast<uint64_t>(symbol - hmvm_probe_start);
+}
+
+void Put(std::span<std::byte> memory, uint64_t address, uint64_t value) {
+  std::memcpy(memory.data() + address, &value, sizeof(value));
+}
+
+void BuildMemory(std::span<std::byte> memory) {
+  constexpr uint64_t kTable = 0x7;   // present, writable, user
+  constexpr uint64_t kLarge = 0x87;  // and a 2 MiB page
+  Put(memory, kLevel4, kLevel3 | kTable);
+  Put(memory, kLevel3, kLevel2 | kTable);
+  Put(memory, kLevel2, kLarge);
+  Put(memory, kGdt + kKernelCode, 0x00af9b000000ffff);
+  Put(memory, kGdt + kKernelData, 0x00cf93000000ffff);
+  Put(memory, kGdt + (kUserData & ~7), 0x00cff3000000ffff);
+  Put(memory, kGdt + (kUserCode & ~7), 0x00affb000000ffff);
+  for (uint64_t vector = 0; vector < 32; ++vector) {
+    const char* handler = vector == 3   ? hmvm_probe_break
+                          : vector == 6 ? hmvm_probe_undefined
+                                        : hmvm_probe_fault;
+    const uint64_t target = AddressOf(handler);  // below 64 KiB
+    const uint64_t privilege = vector == 3 ? 3 : 0;
+    Put(memory, kIdt + vector * 16, target | uint64_t{kKernelCode} << 16 | (0x8e | privilege << 5) << 40);
+  }
+  Put(memory, kTss + 4, kRing0Stack);
+  std::memcpy(memory.data() + kProbeCode, hmvm_probe_start,
+              static_cast<size_t>(hmvm_probe_end - hmvm_probe_start));
+}
+
+Result<> SetState(Vcpu& vcpu, bool ring3) {
   HMVM_TRY_ASSIGN(kvm_sregs sregs, vcpu.Sregs());
-  sregs.cr0 = 0x80000001;  // PG, PE
-  sregs.cr3 = kTablesAddress;
-  sregs.cr4 = 0x20;    // PAE
-  sregs.efer = 0x500;  // LMA, LME
-  kvm_segment code = {};
-  code.limit = 0xffffffff;
-  code.selector = 0x8;
-  code.type = 0xb;
-  code.present = code.s = code.l = code.g = 1;
-  sregs.cs = code;
-  kvm_segment data = code;
-  data.selector = 0x10;
-  data.type = 0x3;
-  data.l = 0;
-  data.db = 1;
-  sregs.ds = sregs.es = sregs.fs = sregs.gs = sregs.ss = data;
+  const uint8_t privilege = ring3 ? 3 : 0;
+  sregs.cs = {.base = 0,
+              .limit = 0xffffffff,
+              .selector = ring3 ? kUserCode : kKernelCode,
+              .type = 11,
+              .present = 1,
+              .dpl = privilege,
+              .db = 0,
+              .s = 1,
+              .l = 1,
+              .g = 1,
+              .avl = 0,
+              .unusable = 0,
+              .padding = 0};
+  sregs.ss = {.base = 0,
+              .limit = 0xffffffff,
+              .selector = ring3 ? kUserData : kKernelData,
+              .type = 3,
+              .present = 1,
+              .dpl = privilege,
+              .db = 1,
+              .s = 1,
+              .l = 0,
+              .g = 1,
+              .avl = 0,
+              .unusable = 0,
+              .padding = 0};
+  sregs.ds = sregs.es = sregs.fs = sregs.gs = sregs.ss;
+  sregs.tr = {.base = kTss,
+              .limit = 0x67,
+              .selector = kTaskState,
+              .type = 11,
+              .present = 1,
+              .dpl = 0,
+              .db = 0,
+              .s = 0,
+              .l = 0,
+              .g = 0,
+              .avl = 0,
+              .unusable = 0,
+              .padding = 0};
+  sregs.gdt.base = kGdt;
+  sregs.gdt.limit = 0x4f;
+  sregs.idt.base = kIdt;
+  sregs.idt.limit = 0xfff;
+  sregs.cr0 = 0x80050033;  // PG AM WP NE ET MP PE
+  sregs.cr3 = kLevel4;
+  sregs.cr4 = 0x620;   // OSXMMEXCPT OSFXSR PAE
+  sregs.efer = 0xd01;  // NXE LMA LME SCE
   HMVM_TRY(vcpu.SetSregs(sregs));
   kvm_regs regs = {};
-  regs.rip = kCodeAddress;
-  regs.rflags = 2;
+  regs.rip = AddressOf(ring3 ? hmvm_probe_ring3 : hmvm_probe_loop);
+  regs.rsp = ring3 ? kRing3Stack : kRing0Stack;
+  regs.rflags = 0x3002;  // IOPL 3, so that ring 3 may use ports
   return vcpu.SetRegs(regs);
 }
 
-Result<> RunToPort(Vcpu& vcpu) {
+// One stop of the probe code.
+struct Mark {
+  uint32_t value = 0;  // eax, for 32-bit writes
+  uint8_t privilege = 0;
+  Clock::time_point when;
+};
+
+// Interrupts a vCPU that has not come back in time.
+class Watchdog {
+ public:
+  explicit Watchdog(const Vcpu& vcpu)
+      : thread_([this, &vcpu](const std::stop_token& stop) {
+          std::unique_lock lock(mutex_);
+          if (!changed_.wait_for(lock, stop, kPatience, [] { return false; }) && !stop.stop_requested()) {
+            vcpu.Kick();
+          }
+        }) {}
+
+ private:
+  std::mutex mutex_;
+  std::condition_variable_any changed_;
+  std::jthread thread_;
+};
+
+Result<std::map<uint16_t, Mark>> RunToEnd(Vcpu& vcpu, uint16_t last_port) {
+  std::map<uint16_t, Mark> marks;
+  const Watchdog watchdog(vcpu);
   for (;;) {
     HMVM_TRY_ASSIGN(const bool exited, vcpu.Run());
-    if (!exited) continue;
+    const Clock::time_point now = Clock::now();
     const kvm_run& run = vcpu.run();
-    if (run.exit_reason == KVM_EXIT_IO && run.io.port == kDonePort) return {};
-    return Error{0, "host probe: unexpected exit reason " + std::to_string(run.exit_reason) + " of KVM_RUN"};
+    if (!exited || run.exit_reason != KVM_EXIT_IO || run.io.direction != KVM_EXIT_IO_OUT) return marks;
+    Mark mark{.when = now};
+    if (run.io.size == sizeof(mark.value)) {
+      std::memcpy(&mark.value, reinterpret_cast<const std::byte*>(&run) + run.io.data_offset,
+                  sizeof(mark.value));
+    }
+    if (run.io.port >= kProbeSyscall) {
+      HMVM_TRY_ASSIGN(const kvm_sregs sregs, vcpu.Sregs());
+      mark.privilege = sregs.cs.dpl;
+    }
+    marks.emplace(run.io.port, mark);
+    if (run.io.port == last_port || run.io.port == kProbeFault) return marks;
   }
 }
 
-// The time of kProbeIterations iterations in ring 0 of a throw-away VM, the best of kRuns.
-Result<uint64_t> MeasureRing0(const Kvm& kvm) {
-  HMVM_TRY_ASSIGN(const Mapping memory, Mapping::Anonymous(kMemoryBytes));
-  WriteGuest(memory);
-  HMVM_TRY_ASSIGN(const Vm vm, kvm.CreateVm());
-  HMVM_TRY(vm.SetMemory(0, 0, memory.bytes()));
-  HMVM_TRY_ASSIGN(Vcpu vcpu, vm.CreateVcpu(0));
-  HMVM_TRY(EnterLongMode(vcpu));
-  HMVM_TRY(RunToPort(vcpu));
-  uint64_t best_ns = UINT64_MAX;
-  for (int i = 0; i < kRuns && best_ns > kEmulatedAboveNs; ++i) {
-    const auto started = std::chrono::steady_clock::now();
-    HMVM_TRY(RunToPort(vcpu));
-    best_ns = std::min(best_ns, static_cast<uint64_t>((std::chrono::steady_clock::now() - started).count()));
-  }
-  return best_ns;
+// A vCPU of its own for each privilege, in one VM: making a VM is most of what the probe costs.
+Result<Vcpu> MakeVcpu(const Kvm& kvm, const Vm& vm, bool ring3) {
+  HMVM_TRY_ASSIGN(Vcpu vcpu, vm.CreateVcpu(ring3 ? 1 : 0));
+  HMVM_TRY(vcpu.AttachThread());
+  HMVM_TRY_ASSIGN(const auto cpuid, kvm.SupportedCpuid());
+  HMVM_TRY(vcpu.SetCpuid(cpuid));
+  HMVM_TRY(SetState(vcpu, ring3));
+  const std::array<kvm_msr_entry, 3> msrs = {{
+      {.index = 0xc0000081,
+       .reserved = 0,
+       .data = uint64_t{kUserData - 8} << 48 | uint64_t{kKernelCode} << 32},
+      {.index = 0xc0000082, .reserved = 0, .data = AddressOf(hmvm_probe_lstar)},
+      {.index = 0xc0000084, .reserved = 0, .data = 0},
+  }};
+  HMVM_TRY(vcpu.SetMsrs(msrs));
+  return vcpu;
 }
 
-struct NeededCapability {
-  int capability;
-  const char* name;
-  const char* serves;
-};
-constexpr NeededCapability kHardwareNeeds[] = {
-    {KVM_CAP_IRQCHIP, "KVM_CAP_IRQCHIP", "interrupt controllers in the kernel"},
-    {KVM_CAP_IRQFD, "KVM_CAP_IRQFD", "device interrupts without a system call"},
-    {KVM_CAP_IOEVENTFD, "KVM_CAP_IOEVENTFD", "device notifications without an exit"},
-    {KVM_CAP_TSC_DEADLINE_TIMER, "KVM_CAP_TSC_DEADLINE_TIMER", "the guest's timer"},
-};
+HostFinding Finding(std::string name, bool ok, std::string value, std::string meaning,
+                    HostFinding::Verdict otherwise = HostFinding::Verdict::kMissing) {
+  return {std::move(name), std::move(value), std::move(meaning), ok ? HostFinding::Verdict::kOk : otherwise};
+}
+
+// The time of the loop in guest ring 0.
+Result<std::chrono::microseconds> MeasureRing0(Vcpu& vcpu) {
+  HMVM_TRY_ASSIGN(const auto marks, RunToEnd(vcpu, kProbeLoopEnd));
+  const auto start = marks.find(kProbeLoopStart);
+  const auto end = marks.find(kProbeLoopEnd);
+  if (start == marks.end() || end == marks.end()) return Error{0, "probe of guest ring 0 did not finish"};
+  return std::chrono::duration_cast<std::chrono::microseconds>(end->second.when - start->second.when);
+}
+
+Result<> ProbeRing0(const Kvm& kvm, const Vm& vm, HostProbe& probe) {
+  HMVM_TRY_ASSIGN(Vcpu vcpu, MakeVcpu(kvm, vm, false));
+  HMVM_TRY_ASSIGN(std::chrono::microseconds took, MeasureRing0(vcpu));
+  if (took > kEmulatedLine) {  // a native loop may have been preempted: once more
+    HMVM_TRY_ASSIGN(const std::chrono::microseconds again, MeasureRing0(vcpu));
+    took = std::min(took, again);
+  }
+  probe.emulated_ring0 = took > kEmulatedLine;
+  const std::string value =
+      std::to_string(took.count()) + " us for a loop of " + std::to_string(kProbeLoopCount);
+  probe.findings.push_back(
+      probe.emulated_ring0 ? Finding("guest ring 0", false, "interpreted, " + value,
+                                     "no VT-x or AMD-V here: guest kernels run in ring 3 (platform ring3)",
+                                     HostFinding::Verdict::kNote)
+                           : Finding("guest ring 0", true, "native, " + value,
+                                     "guest kernels run in ring 0 (platform hardware)"));
+  return {};
+}
+
+Result<> ProbeRing3(const Kvm& kvm, const Vm& vm, HostProbe& probe) {
+  HMVM_TRY_ASSIGN(Vcpu vcpu, MakeVcpu(kvm, vm, true));
+  HMVM_TRY_ASSIGN(const auto marks, RunToEnd(vcpu, kProbeDone));
+  const auto at = [&](uint16_t port, uint8_t privilege) {
+    const auto found = marks.find(port);
+    return found != marks.end() && found->second.privilege == privilege;
+  };
+  const auto value = [&](uint16_t port) { return marks.contains(port) ? marks.at(port).value : 0; };
+  // On a host with hardware virtualization ring3 is not needed, so what it lacks there is no fault.
+  const auto otherwise = probe.emulated_ring0 ? HostFinding::Verdict::kMissing : HostFinding::Verdict::kNote;
+  bool all = true;
+  const auto add = [&](const char* name, bool ok, std::string text, const char* meaning) {
+    all = all && ok;
+    probe.findings.push_back(Finding(name, ok, std::move(text), meaning, otherwise));
+  };
+  const bool syscall = at(kProbeSyscall, 3);
+  add("ring3: syscall", syscall, syscall ? "stays in ring 3" : "leaves ring 3 or fails",
+      "system calls and hypercalls reach the monitor at native speed");
+  const bool gate = at(kProbeBreakGate, 0) && at(kProbeAfterBreak, 3);
+  add("ring3: int3 gate", gate, gate ? "works both ways" : "does not work",
+      "the monitor's way to switch page tables");
+  const bool undefined = marks.contains(kProbeUndefinedGate);
+  add("ring3: #UD gate", undefined, undefined ? "works" : "does not work",
+      "the monitor's way to call the VMM");
+  const bool gs_base = value(kProbeGsBase) == kProbeGsValue;
+  add("ring3: FSGSBASE", gs_base, gs_base ? "works" : "refused", "kernel and user each have their gs base");
+  constexpr uint32_t kX87AndSse = 3;
+  const bool xcr0 = (value(kProbeXcr0) & kX87AndSse) == kX87AndSse;
+  char text[32];
+  std::snprintf(text, sizeof(text), "0x%x", value(kProbeXcr0));
+  add("ring3: XCR0", xcr0, text, "the register state that guest programs use and the guest kernel must keep");
+  probe.ring3_usable = all;
+  return {};
+}
 
 }  // namespace
 
@@ -115,28 +294,23 @@ std::string HostProbe::BestPlatform() const {
 }
 
 Result<HostProbe> ProbeHost(const Kvm& kvm) {
-  using Verdict = HostFinding::Verdict;
-  HMVM_TRY_ASSIGN(const uint64_t loop_ns, MeasureRing0(kvm));
   HostProbe probe;
-  probe.emulated_ring0 = loop_ns > kEmulatedAboveNs;
-  probe.ring3_usable = probe.emulated_ring0;
-  probe.findings.push_back(
-      {.name = "guest ring 0",
-       .value =
-           std::to_string(loop_ns / 1000) + " us for " + std::to_string(kProbeIterations) + " iterations",
-       .meaning = probe.emulated_ring0 ? "KVM interprets it: guests run their kernel in ring 3"
-                                       : "runs on the processor: guests run on the hardware platform",
-       .verdict = probe.emulated_ring0 ? Verdict::kNote : Verdict::kOk});
-
-  probe.hardware_usable = true;
-  for (const NeededCapability& need : kHardwareNeeds) {
-    const bool present = kvm.Capability(need.capability) != 0;
-    if (!present) probe.hardware_usable = false;
-    probe.findings.push_back({.name = need.name,
-                              .value = present ? "present" : "missing",
-                              .meaning = need.serves,
-                              .verdict = present ? Verdict::kOk : Verdict::kMissing});
-  }
+  const std::string common = Missing(kvm, kCommonCapabilities);
+  probe.findings.push_back(Finding("KVM capabilities", common.empty(),
+                                   common.empty() ? "all there" : "missing: " + common,
+                                   "what every VM needs"));
+  const std::string hardware = Missing(kvm, kHardwareCapabilities);
+  probe.findings.push_back(Finding("in-kernel interrupts", hardware.empty(),
+                                   hardware.empty() ? "all there" : "missing: " + hardware,
+                                   "what the hardware platform needs besides", HostFinding::Verdict::kNote));
+  HMVM_TRY_ASSIGN(const Mapping memory, Mapping::Anonymous(kMemoryBytes));
+  BuildMemory(memory.bytes());
+  HMVM_TRY_ASSIGN(const Vm vm, kvm.CreateVm());
+  HMVM_TRY(vm.SetMemory(0, 0, memory.bytes()));
+  HMVM_TRY(ProbeRing0(kvm, vm, probe));
+  HMVM_TRY(ProbeRing3(kvm, vm, probe));
+  probe.hardware_usable = common.empty() && hardware.empty();
+  probe.ring3_usable = probe.ring3_usable && common.empty();
   return probe;
 }
 
