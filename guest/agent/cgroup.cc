@@ -1,0 +1,83 @@
+#include "guest/agent/cgroup.h"
+
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <charconv>
+
+#include "base/file.h"
+
+namespace hmvm::agent {
+namespace {
+
+Result<> WriteControl(const std::string& path, const std::string& value) {
+  HMVM_TRY_ASSIGN(const UniqueFd file, OpenFile(path, O_WRONLY));
+  if (auto written = WriteAll(file.get(), value); !written.has_value()) {
+    return Error{written.error().code, "write '" + value + "' to '" + path + "'"};
+  }
+  return {};
+}
+
+}  // namespace
+
+void EnableControllers() {
+  for (const char* controller : {"+memory", "+pids", "+cpu", "+io", "+cpuset"}) {
+    (void)WriteControl(std::string(kCgroupRoot) + "/cgroup.subtree_control", controller).has_value();
+  }
+}
+
+Result<Cgroup> Cgroup::Create(const std::string& name, const Limits& limits) {
+  const std::string path = std::string(kCgroupRoot) + "/" + name;
+  if (::mkdir(path.c_str(), 0755) < 0) return Error{errno, "create cgroup '" + path + "'"};
+  auto directory = OpenFile(path, O_RDONLY | O_DIRECTORY);
+  if (!directory.has_value()) {
+    ::rmdir(path.c_str());
+    return directory.error();
+  }
+  Cgroup cgroup(path, std::move(*directory));
+  Result<> limited;
+  if (limits.memory_max_bytes != 0) {
+    limited = WriteControl(path + "/memory.max", std::to_string(limits.memory_max_bytes));
+  }
+  if (limited.has_value() && limits.pids_max != 0) {
+    limited = WriteControl(path + "/pids.max", std::to_string(limits.pids_max));
+  }
+  if (!limited.has_value()) {
+    cgroup.Remove();
+    return limited.error();
+  }
+  return cgroup;
+}
+
+uint64_t Cgroup::OomKills() const {
+  const auto events = ReadFile(path_ + "/memory.events");
+  return events.has_value() ? KeyedValue(*events, "oom_kill") : 0;
+}
+
+Result<std::vector<pid_t>> Cgroup::Processes() const {
+  HMVM_TRY_ASSIGN(const std::string content, ReadFile(path_ + "/cgroup.procs"));
+  std::vector<pid_t> pids;
+  const char* at = content.data();
+  const char* const end = at + content.size();
+  for (pid_t pid = 0; at < end; ++at) {
+    const auto [rest, error] = std::from_chars(at, end, pid);
+    if (error != std::errc()) break;
+    pids.push_back(pid);
+    at = rest;
+  }
+  return pids;
+}
+
+void Cgroup::Remove() const { ::rmdir(path_.c_str()); }
+
+uint64_t KeyedValue(const std::string& content, const std::string& key) {
+  const std::string lines = "\n" + content;
+  const size_t at = lines.find("\n" + key + " ");
+  if (at == std::string::npos) return 0;
+  const char* const number = lines.data() + at + key.size() + 2;
+  uint64_t value = 0;
+  std::from_chars(number, lines.data() + lines.size(), value);
+  return value;
+}
+
+}  // namespace hmvm::agent

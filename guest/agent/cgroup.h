@@ -1,0 +1,47 @@
+#pragma once
+
+#include <sys/types.h>
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "base/result.h"
+#include "base/unique_fd.h"
+
+namespace hmvm::agent {
+
+constexpr char kCgroupRoot[] = "/sys/fs/cgroup";
+
+// Passes the controllers that containers use down to their groups. A kernel without some of them is no error.
+void EnableControllers();
+
+// One container's cgroup (v2). The directory is removed with Remove(), not with the object.
+class Cgroup {
+ public:
+  struct Limits {
+    uint64_t memory_max_bytes = 0;  // 0: none
+    uint32_t pids_max = 0;          // 0: none
+  };
+
+  Cgroup() = default;
+  static Result<Cgroup> Create(const std::string& name, const Limits& limits);
+
+  int fd() const { return directory_.get(); }  // for CLONE_INTO_CGROUP
+  // How many processes the kernel has killed here for lack of memory.
+  uint64_t OomKills() const;
+  // The processes of the group, in the caller's pid namespace.
+  Result<std::vector<pid_t>> Processes() const;
+  void Remove() const;
+
+ private:
+  Cgroup(std::string path, UniqueFd directory) : path_(std::move(path)), directory_(std::move(directory)) {}
+
+  std::string path_;
+  UniqueFd directory_;
+};
+
+// The count behind `key` in a flat keyed file ("oom_kill 3"); 0 if it is not there.
+uint64_t KeyedValue(const std::string& content, const std::string& key);
+
+}  // namespace hmvm::agent

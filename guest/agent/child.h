@@ -1,0 +1,14 @@
+#pragma once
+
+#include <array>
+
+#include "guest/agent/launch.h"
+
+namespace hmvm::agent {
+
+// The child's side of Launch(): becomes the process that was asked for. Runs between fork and execve(2) of a
+// single-threaded parent, so it may do what any program may.
+[[noreturn]] void RunChild(const v1::Process& process, const Surroundings& surroundings,
+                           const std::array<int, 3>& stdio, int channel);
+
+}  // namespace hmvm::agent

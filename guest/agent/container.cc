@@ -1,0 +1,114 @@
+#include "guest/agent/container.h"
+
+#include <signal.h>
+#include <sys/stat.h>
+
+#include <algorithm>
+
+#include "base/escape.h"
+#include "guest/agent/container_root.h"
+
+namespace hmvm::agent {
+namespace {
+
+constexpr char kContainers[] = "/run/hmvm";
+
+bool IsFileName(const std::string& id) {
+  const auto allowed = [](char c) {
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' ||
+           c == '-' || c == '.';
+  };
+  return !id.empty() && id.size() <= 128 && id[0] != '.' && std::ranges::all_of(id, allowed);
+}
+
+Error Busy(const Error& error) { return Error{EBUSY, error.Message()}; }
+
+}  // namespace
+
+Result<std::unique_ptr<Container>> Container::Create(EventLoop& loop, StreamRegistry& streams,
+                                                     const v1::CreateContainerRequest& request) {
+  const std::string& id = request.container_id();
+  if (!IsFileName(id)) return Error{EINVAL, "container id \"" + Escape(id) + "\""};
+  if (request.hostname().size() > 64) return Error{EINVAL, "hostname longer than 64 bytes"};
+  std::unique_ptr<Container> container(new Container(loop, streams));
+  container->directory_ = std::string(kContainers) + "/" + id;
+  container->hostname_ = request.hostname().empty() ? id.substr(0, 12) : request.hostname();
+  ::mkdir(kContainers, 0700);
+  if (::mkdir(container->directory_.c_str(), 0700) < 0 && errno != EEXIST) {
+    return Error{EBUSY, "create '" + container->directory_ + "'"};
+  }
+  if (auto mounted = MountLayers(container->directory_, request.rootfs()); !mounted.has_value()) {
+    return Busy(mounted.error());
+  }
+  container->layers_mounted_ = true;
+  auto cgroup = Cgroup::Create(id, {.memory_max_bytes = request.resources().memory_max_bytes(),
+                                    .pids_max = request.resources().pids_max()});
+  if (!cgroup.has_value()) return Busy(cgroup.error());
+  container->cgroup_ = std::move(*cgroup);
+  container->has_cgroup_ = true;
+  auto namespaces = Namespaces::Create(container->cgroup_.fd(), [&] {
+    return EnterContainerRoot(container->directory_, request, container->hostname_);
+  });
+  if (!namespaces.has_value()) return Busy(namespaces.error());
+  container->namespaces_ = std::move(*namespaces);
+  return container;
+}
+
+Container::~Container() {
+  processes_.clear();
+  namespaces_ = Namespaces();  // the last reference to the container's own mounts
+  if (has_cgroup_) cgroup_.Remove();
+  if (layers_mounted_) UnmountLayers(directory_);
+}
+
+bool Container::running() const {
+  const auto first = processes_.find("");
+  return first != processes_.end() && !first->second->ended();
+}
+
+Result<> Container::Start(const v1::StartProcessRequest& request, ContainerProcess::Started started) {
+  const std::string& id = request.process_id();
+  if (processes_.contains(id)) return Error{EEXIST, "process '" + Escape(id) + "'"};
+  if (!id.empty() && !running()) return Error{EBUSY, "the container is not running"};
+  const int init_pidfd = id.empty() ? -1 : processes_.at("")->pidfd();
+  auto process = std::make_unique<ContainerProcess>(loop_, streams_, cgroup_);
+  HMVM_TRY(process->Start(request, {namespaces_, cgroup_.fd(), init_pidfd, hostname_},
+                          [this, id, started = std::move(started)](Result<uint32_t> pid) {
+                            if (!pid.has_value()) processes_.erase(id);
+                            started(std::move(pid));
+                          }));
+  processes_.emplace(id, std::move(process));
+  return {};
+}
+
+Result<ContainerProcess*> Container::Find(const std::string& process_id) {
+  const auto found = processes_.find(process_id);
+  if (found == processes_.end()) return Error{ENOENT, "process '" + Escape(process_id) + "'"};
+  return found->second.get();
+}
+
+Result<> Container::Forget(const std::string& process_id) {
+  HMVM_TRY_ASSIGN(const ContainerProcess* process, Find(process_id));
+  if (process_id.empty()) return Error{EBUSY, "the first process goes with its container"};
+  if (!process->ended()) return Error{EBUSY, "process '" + Escape(process_id) + "' runs"};
+  processes_.erase(process_id);
+  return {};
+}
+
+Result<> Container::SignalAll(int signal) {
+  if (!running()) return Error{ESRCH, "the container is not running"};
+  HMVM_TRY_ASSIGN(const std::vector<pid_t> pids, cgroup_.Processes());
+  // The list is old by now, but a pid comes back only after all others: what it meant is dead or still meant.
+  for (const pid_t pid : pids) ::kill(pid, signal);
+  return {};
+}
+
+bool Container::OnReaped(pid_t pid, int wait_status) {
+  const auto found = std::ranges::find_if(
+      processes_, [pid](const auto& entry) { return entry.second->pid() == pid && !entry.second->ended(); });
+  if (found == processes_.end()) return false;
+  found->second->OnReaped(wait_status);
+  return true;
+}
+
+}  // namespace hmvm::agent

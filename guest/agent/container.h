@@ -1,0 +1,54 @@
+#pragma once
+
+#include <map>
+#include <memory>
+#include <string>
+
+#include "base/event_loop.h"
+#include "base/result.h"
+#include "guest/agent/cgroup.h"
+#include "guest/agent/container_process.h"
+#include "guest/agent/namespaces.h"
+#include "guest/api/agent.pb.h"
+
+namespace hmvm::agent {
+
+// A container: its root, its namespaces, its cgroup, its processes. Destroying it unmounts its root; no
+// process of it may run then. Lives on the loop's thread.
+class Container {
+ public:
+  // EINVAL: an id that is no file name; EBUSY: a device or mount can't be had. Blocks while it mounts.
+  static Result<std::unique_ptr<Container>> Create(EventLoop& loop, StreamRegistry& streams,
+                                                   const v1::CreateContainerRequest& request);
+  ~Container();
+
+  // Starts the first process (process_id empty) or a further one; `started` as of ContainerProcess::Start().
+  // EEXIST: the process id is taken. EBUSY: further processes need a first one that runs.
+  Result<> Start(const v1::StartProcessRequest& request, ContainerProcess::Started started);
+
+  // ENOENT: there is no such process.
+  Result<ContainerProcess*> Find(const std::string& process_id);
+  // EBUSY: it runs, or it is the first process.
+  Result<> Forget(const std::string& process_id);
+  // A signal to every process. ESRCH: the container is not running.
+  Result<> SignalAll(int signal);
+
+  // True if `pid` was one of this container's processes, which has been told then.
+  bool OnReaped(pid_t pid, int wait_status);
+
+ private:
+  Container(EventLoop& loop, StreamRegistry& streams) : loop_(loop), streams_(streams) {}
+  bool running() const;
+
+  EventLoop& loop_;
+  StreamRegistry& streams_;
+  std::string directory_;
+  std::string hostname_;
+  bool layers_mounted_ = false;
+  bool has_cgroup_ = false;
+  Cgroup cgroup_;
+  Namespaces namespaces_;
+  std::map<std::string, std::unique_ptr<ContainerProcess>> processes_;  // "" is the first one
+};
+
+}  // namespace hmvm::agent

@@ -1,0 +1,37 @@
+// Starts a process inside a container.
+#pragma once
+
+#include <sys/types.h>
+
+#include <array>
+#include <string>
+
+#include "base/result.h"
+#include "base/unique_fd.h"
+#include "guest/agent/namespaces.h"
+#include "guest/api/agent.pb.h"
+
+namespace hmvm::agent {
+
+// What stays the same for all processes of a container. References live as long as the call.
+struct Surroundings {
+  const Namespaces& namespaces;
+  int cgroup;      // directory
+  int init_pidfd;  // of the container's first process; -1: this is the one
+  const std::string& hostname;
+};
+
+struct Launched {
+  pid_t pid = 0;  // in the agent's pid namespace
+  UniqueFd pidfd;
+  // Child messages (child_channel.h): the pty master, if the process has a terminal; an error, if it could
+  // not be started; the end once the program runs. Non-blocking.
+  UniqueFd channel;
+};
+
+// Forks; what happens in the child until its program runs is told over the channel. `stdio` are the child's
+// standard streams, unused with a terminal. ESRCH: the container's first process has ended.
+Result<Launched> Launch(const v1::Process& process, const Surroundings& surroundings,
+                        const std::array<UniqueFd, 3>& stdio);
+
+}  // namespace hmvm::agent

@@ -1,0 +1,153 @@
+#include "guest/agent/service.h"
+
+#include <signal.h>
+#include <sys/utsname.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/escape.h"
+#include "base/file.h"
+#include "guest/agent/kmsg.h"
+
+namespace hmvm::agent {
+namespace {
+
+constexpr char kService[] = "hmvm.agent.v1.Agent";
+
+uint64_t MonotonicNs() {
+  timespec now = {};
+  ::clock_gettime(CLOCK_MONOTONIC, &now);
+  return static_cast<uint64_t>(now.tv_sec) * 1000000000 + static_cast<uint64_t>(now.tv_nsec);
+}
+
+}  // namespace
+
+void AgentService::Register(TtrpcServer& server) {
+  const uint64_t ready_ns = MonotonicNs();
+  server.Handle<v1::DescribeRequest, v1::DescribeResponse>(kService, "Describe",
+                                                           [this, ready_ns](const auto&, auto respond) {
+                                                             auto response = Describe();
+                                                             if (response.has_value())
+                                                               response->set_ready_monotonic_ns(ready_ns);
+                                                             respond(std::move(response));
+                                                           });
+  server.Handle<v1::CreateContainerRequest, v1::CreateContainerResponse>(
+      kService, "CreateContainer",
+      [this](const auto& request, auto respond) { respond(CreateContainer(request)); });
+  server.Handle<v1::StartProcessRequest, v1::StartProcessResponse>(
+      kService, "StartProcess",
+      [this](const auto& request, auto respond) { StartProcess(request, std::move(respond)); });
+  server.Handle<v1::ProcessRequest, v1::WaitProcessResponse>(
+      kService, "WaitProcess",
+      [this](const auto& request, auto respond) { WaitProcess(request, std::move(respond)); });
+  server.Handle<v1::ProcessRequest, v1::Empty>(
+      kService, "RemoveProcess",
+      [this](const auto& request, auto respond) { respond(RemoveProcess(request)); });
+  server.Handle<v1::SignalProcessRequest, v1::Empty>(
+      kService, "SignalProcess",
+      [this](const auto& request, auto respond) { respond(SignalProcess(request)); });
+  server.Handle<v1::ResizeTerminalRequest, v1::Empty>(
+      kService, "ResizeTerminal",
+      [this](const auto& request, auto respond) { respond(ResizeTerminal(request)); });
+  server.Handle<v1::Empty, v1::Empty>(kService, "PowerOff", [this](const auto&, auto respond) {
+    respond(v1::Empty());
+    power_off_();
+  });
+}
+
+Result<v1::DescribeResponse> AgentService::Describe() const {
+  v1::DescribeResponse response;
+  response.set_agent_version(HMVM_VERSION);
+  utsname names = {};
+  if (::uname(&names) < 0) return Error{errno, "uname"};
+  response.set_kernel_release(names.release);
+  const auto meminfo = ReadFile("/proc/meminfo");
+  if (!meminfo.has_value()) return meminfo.error();
+  std::string first_line = meminfo->substr(0, meminfo->find('\n'));  // "MemTotal:  123 kB"
+  constexpr char kSpaces[] = " ";
+  const size_t number = first_line.find_first_not_of(kSpaces, first_line.find(':') + 1);
+  if (number != std::string::npos) {
+    response.set_memory_total_bytes(std::strtoull(first_line.c_str() + number, nullptr, 10) * 1024);
+  }
+  response.set_cpus(static_cast<uint32_t>(::sysconf(_SC_NPROCESSORS_ONLN)));
+  return response;
+}
+
+Result<v1::CreateContainerResponse> AgentService::CreateContainer(const v1::CreateContainerRequest& request) {
+  if (containers_.contains(request.container_id())) {
+    return Error{EEXIST, "container '" + Escape(request.container_id()) + "'"};
+  }
+  HMVM_TRY_ASSIGN(auto container, Container::Create(loop_, streams_, request));
+  containers_.emplace(request.container_id(), std::move(container));
+  return v1::CreateContainerResponse();
+}
+
+void AgentService::StartProcess(const v1::StartProcessRequest& request,
+                                Respond<v1::StartProcessResponse> respond) {
+  auto container = Find(request.container_id());
+  if (!container.has_value()) return respond(container.error());
+  const auto forked = (*container)->Start(request, [respond](Result<uint32_t> pid) {
+    if (!pid.has_value()) return respond(pid.error());
+    v1::StartProcessResponse response;
+    response.set_pid(*pid);
+    respond(std::move(response));
+  });
+  if (!forked.has_value()) respond(forked.error());
+}
+
+void AgentService::WaitProcess(const v1::ProcessRequest& request, Respond<v1::WaitProcessResponse> respond) {
+  auto process = Find(request.container_id(), request.process_id());
+  if (!process.has_value()) return respond(process.error());
+  (*process)->Wait(std::move(respond));
+}
+
+Result<v1::Empty> AgentService::RemoveProcess(const v1::ProcessRequest& request) {
+  HMVM_TRY_ASSIGN(Container* const container, Find(request.container_id()));
+  HMVM_TRY(container->Forget(request.process_id()));
+  return v1::Empty();
+}
+
+Result<v1::Empty> AgentService::SignalProcess(const v1::SignalProcessRequest& request) {
+  HMVM_TRY_ASSIGN(Container* const container, Find(request.container_id()));
+  const int signal = static_cast<int>(request.signal());
+  if (request.signal() >= NSIG) return Error{EINVAL, "signal " + std::to_string(request.signal())};
+  if (request.all()) {
+    HMVM_TRY(container->SignalAll(signal));
+  } else {
+    HMVM_TRY_ASSIGN(const ContainerProcess* process, container->Find(request.process_id()));
+    HMVM_TRY(process->Signal(signal));
+  }
+  return v1::Empty();
+}
+
+Result<v1::Empty> AgentService::ResizeTerminal(const v1::ResizeTerminalRequest& request) {
+  HMVM_TRY_ASSIGN(const ContainerProcess* process, Find(request.container_id(), request.process_id()));
+  HMVM_TRY(process->Resize(request.window()));
+  return v1::Empty();
+}
+
+Result<Container*> AgentService::Find(const std::string& container_id) {
+  const auto found = containers_.find(container_id);
+  if (found == containers_.end()) return Error{ENOENT, "container '" + Escape(container_id) + "'"};
+  return found->second.get();
+}
+
+Result<ContainerProcess*> AgentService::Find(const std::string& container_id, const std::string& process_id) {
+  HMVM_TRY_ASSIGN(Container* const container, Find(container_id));
+  return container->Find(process_id);
+}
+
+void AgentService::ReapChildren() {
+  for (;;) {
+    int wait_status = 0;
+    const pid_t pid = ::waitpid(-1, &wait_status, WNOHANG);
+    if (pid < 0 && errno == EINTR) continue;
+    if (pid <= 0) return;
+    for (auto& [id, container] : containers_) {
+      if (container->OnReaped(pid, wait_status)) break;
+    }
+  }
+}
+
+}  // namespace hmvm::agent

@@ -1,0 +1,72 @@
+#include "guest/agent/system.h"
+
+#include <net/if.h>
+#include <signal.h>
+#include <sys/ioctl.h>
+#include <sys/mount.h>
+#include <sys/reboot.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cstring>
+
+#include "base/unique_fd.h"
+#include "guest/agent/cgroup.h"
+
+namespace hmvm::agent {
+namespace {
+
+Result<> Mount(const char* type, const char* target, unsigned long flags) {
+  if (::mount(type, target, type, flags, "") < 0) {
+    return Error{errno, std::string("mount ") + type + " on '" + target + "'"};
+  }
+  return {};
+}
+
+// pivot_root(2) refuses to leave the kernel's own first root, in which we start: go to a bind mount of it.
+Result<> LeaveFirstRoot() {
+  if (::mount("/", "/root", "", MS_BIND, nullptr) < 0 || ::chdir("/root") < 0 ||
+      ::mount(".", "/", "", MS_MOVE, nullptr) < 0 || ::chroot(".") < 0 || ::chdir("/") < 0) {
+    return Error{errno, "leave the first root"};
+  }
+  return {};
+}
+
+Result<> BringLoopbackUp() {
+  const UniqueFd socket(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+  if (!socket.valid()) return Error{errno, "create socket"};
+  ifreq request = {};
+  std::strcpy(request.ifr_name, "lo");
+  request.ifr_flags = IFF_UP | IFF_RUNNING;
+  if (::ioctl(socket.get(), SIOCSIFFLAGS, &request) < 0) return Error{errno, "bring 'lo' up"};
+  return {};
+}
+
+}  // namespace
+
+Result<> PrepareSystem() {
+  HMVM_TRY(LeaveFirstRoot());
+  HMVM_TRY(Mount("proc", "/proc", MS_NOSUID | MS_NOEXEC | MS_NODEV));
+  HMVM_TRY(Mount("devtmpfs", "/dev", MS_NOSUID));
+  HMVM_TRY(Mount("cgroup2", kCgroupRoot, MS_NOSUID | MS_NOEXEC | MS_NODEV));
+  EnableControllers();
+  // Descriptors of all streams of all processes; containers set their own limit.
+  const rlimit files = {.rlim_cur = 1 << 20, .rlim_max = 1 << 20};
+  ::setrlimit(RLIMIT_NOFILE, &files);
+  return BringLoopbackUp();
+}
+
+void KillEverything() {
+  ::kill(-1, SIGKILL);
+  while (::waitpid(-1, nullptr, 0) > 0 || errno == EINTR) {
+  }
+}
+
+void CutPower() {
+  ::sync();
+  ::reboot(RB_POWER_OFF);
+}
+
+}  // namespace hmvm::agent

@@ -1,0 +1,17 @@
+// The guest as a whole: what the first process of a system does before and after everything else.
+#pragma once
+
+#include "base/result.h"
+
+namespace hmvm::agent {
+
+// Mounts /proc, /dev and the cgroup hierarchy, brings the loopback interface up.
+Result<> PrepareSystem();
+
+// Kills every other process and reaps it.
+void KillEverything();
+
+// Writes what is not yet written and cuts the power. Returns only if the machine cannot do that.
+void CutPower();
+
+}  // namespace hmvm::agent
