@@ -36,12 +36,14 @@ auto ReadJson(std::string_view text, const std::string& what, Read&& read)
   }
 }
 
-// The member `key`, or an empty T where it is absent or null. Throws nlohmann's type_error for another type.
+// The member `key`, or an empty T where it is absent or null. Throws nlohmann's type_error for another type,
+// or where `object` is none.
 template <typename T>
 T Member(const nlohmann::json& object, const char* key) {
-  const auto found = object.find(key);
-  if (found == object.end() || found->is_null()) return T{};
-  return found->template get<T>();
+  const auto& members = object.get_ref<const nlohmann::json::object_t&>();
+  const auto found = members.find(key);
+  if (found == members.end() || found->second.is_null()) return T{};
+  return found->second.template get<T>();
 }
 
 }  // namespace hmvm

@@ -42,7 +42,7 @@ Result<std::string> NormalizeName(std::string_view name) {
   std::string_view rest = name;
   constexpr std::string_view kRegistry = "docker.io/";
   constexpr std::string_view kOfficial = "library/";
-  if (rest.starts_with(kRegistry)) {
+  while (rest.starts_with(kRegistry)) {  // so that a normalized name stays as it is
     rest.remove_prefix(kRegistry.size());
     if (rest.starts_with(kOfficial)) rest.remove_prefix(kOfficial.size());
   }
