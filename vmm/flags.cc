@@ -69,7 +69,8 @@ Result<UniqueFd> OpenVsockListener(const std::string& value) {
 
 Result<std::vector<DiskArgument>> ParseDisks(const std::string& text) {
   std::vector<DiskArgument> disks;
-  for (size_t start = 0; start < text.size();) {
+  if (text.empty()) return disks;
+  for (size_t start = 0; start <= text.size();) {
     const size_t end = std::min(text.find(',', start), text.size());
     const std::string disk = text.substr(start, end - start);
     const bool read_only = disk.starts_with("ro:");

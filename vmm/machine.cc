@@ -12,6 +12,7 @@
 #include "vmm/boot/kernel.h"
 #include "vmm/kvm/describe.h"
 #include "vmm/kvm/host_probe.h"
+#include "vmm/virtio/blk.h"
 #include "vmm/virtio/rng.h"
 
 namespace hmvm {
@@ -160,7 +161,16 @@ Result<> Machine::AddPortDevices() {
 }
 
 Result<> Machine::AddVirtioDevices(MachineConfig& config) {
-  static_cast<void>(config);
+  // Disks first: their order is the guest's order of names.
+  for (size_t i = 0; i < config.disks.size(); ++i) {
+    DiskConfig& disk = config.disks[i];
+    const std::string name = "blk" + std::to_string(i);
+    auto device = Blk::Create(
+        {.name = name, .file = std::move(disk.file.fd), .read_only = disk.read_only, .serial = name},
+        *device_loop_);
+    if (!device.has_value()) return Wrap("disk '" + disk.file.name + "'", device.error());
+    HMVM_TRY(AddVirtioDevice(std::move(*device)));
+  }
   return AddVirtioDevice(std::make_unique<Rng>());
 }
 
