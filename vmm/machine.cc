@@ -135,8 +135,11 @@ Result<> Machine::ChoosePlatform(PlatformChoice choice, uint32_t cpus) {
                                    .ports = &ports_,
                                    .vcpus = cpus,
                                    .emulated_ring0 = probe.emulated_ring0};
-  if (choice == PlatformChoice::kRing3) return Error{ENOSYS, "ring3 platform"};
-  HMVM_TRY_ASSIGN(platform_, CreateHardwarePlatform(context));
+  if (choice == PlatformChoice::kRing3) {
+    HMVM_TRY_ASSIGN(platform_, CreateRing3Platform(context));
+  } else {
+    HMVM_TRY_ASSIGN(platform_, CreateHardwarePlatform(context));
+  }
   return CheckCpus(cpus, *platform_);
 }
 

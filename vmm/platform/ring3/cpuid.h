@@ -1,0 +1,21 @@
+// What the guest kernel learns from CPUID. Its user programs execute CPUID natively and see the host's CPU
+// whatever we answer, so the answer starts from the same CPU and hides what a kernel at CPL 3 cannot use.
+#pragma once
+
+#include <cstdint>
+
+namespace hmvm::ring3 {
+
+struct CpuidResult {
+  uint32_t eax = 0;
+  uint32_t ebx = 0;
+  uint32_t ecx = 0;
+  uint32_t edx = 0;
+};
+
+// XCR0 of the host, which is the guest's too; of it, the components that Linux saves with XSAVE alone.
+uint64_t HostXcr0();
+
+CpuidResult GuestCpuid(uint32_t leaf, uint32_t subleaf);
+
+}  // namespace hmvm::ring3

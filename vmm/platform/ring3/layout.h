@@ -1,0 +1,196 @@
+// What the monitor (monitor/, guest side) and the VMM share: where everything lies and the structs in it.
+// Compiled into both, so it includes nothing of the host.
+//
+// The platform's window of guest-physical memory is mapped at kMonitorBase with the same offsets in every
+// page-table root, in two views (docs/ring3.md): the kernel's, and the user's, where nothing of it is
+// accessible at CPL 3 but one page full of int3.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "vmm/platform/ring3/monitor/offsets.h"
+
+namespace hmvm::ring3 {
+
+inline constexpr uint64_t kPageSize = 4096;
+
+// Level-4 slots 256-271 are the hypervisor's in Xen's address map; we use two.
+inline constexpr uint64_t kMonitorSlot = 257;
+inline constexpr uint64_t kMonitorBase = 0xffff808000000000;
+inline constexpr uint64_t kDirectMapSlot = 258;
+inline constexpr uint64_t kDirectMapBase = 0xffff810000000000;  // guest RAM, kernel view only
+inline constexpr uint64_t kFirstKernelSlot = 272;               // the kernel's own half begins here
+
+// Offsets in the window.
+inline constexpr uint64_t kBlockOffset = BLOCK_OFFSET;  // one block a vCPU; the image has the first
+inline constexpr uint64_t kSharedInfoOffset = 0x200000;
+inline constexpr uint64_t kTablesOffset = 0x210000;  // the page tables of both views and of the direct map
+inline constexpr uint64_t kTablesEnd = 0x400000;
+inline constexpr uint64_t kM2pOffset = 0x400000;  // uint64_t a frame; the page types follow it
+inline constexpr uint64_t kWindowMax = 0x20000000;
+
+// Page of each part in a vCPU block, as an offset. Where a view has its own version of a page, both lie in
+// the block's memory and are mapped at the kernel's place.
+inline constexpr uint64_t kBlockIdtKernel = 0x0000;
+inline constexpr uint64_t kBlockStubs = BLOCK_STUBS;
+inline constexpr uint64_t kBlockGdt = 0x2000;  // and the TSS, at kTssInGdtPage
+inline constexpr uint64_t kBlockCpu = BLOCK_CPU;
+inline constexpr uint64_t kBlockEntry = BLOCK_ENTRY;
+inline constexpr uint64_t kBlockEntryUser = 0x5000;
+inline constexpr uint64_t kBlockStack = 0x6000;
+inline constexpr uint64_t kBlockStackTop = BLOCK_STACK_TOP;
+inline constexpr uint64_t kBlockIdtUser = 0x8000;
+inline constexpr uint64_t kTssInGdtPage = 0x800;
+
+// The selectors that the CPU shows at CPL 3 here, and what Xen shows a guest kernel.
+inline constexpr uint16_t kUserCs = 0x33;
+inline constexpr uint16_t kUserSs = 0x2b;
+inline constexpr uint16_t kXenKernelCs = 0xe030;
+
+struct InterruptFrame {
+  uint64_t rip;
+  uint64_t cs;
+  uint64_t rflags;
+  uint64_t rsp;
+  uint64_t ss;
+};
+struct GateFrame {
+  uint64_t rax;
+  InterruptFrame interrupt;
+};
+
+struct Trap {
+  uint64_t handler;  // 0: none
+  uint64_t masks_events;
+};
+inline constexpr uint32_t kVectors = 32;
+inline constexpr uint32_t kInjectEvent = kVectors;  // as a vector: the event upcall
+
+// What the VMM wants delivered: it sets rip to one of the inject gates and leaves here where rip was.
+struct Injection {
+  uint64_t armed;
+  uint64_t vector;
+  uint64_t error;
+  uint64_t rip;
+  uint64_t rflags;
+};
+
+// A hypercall that the VMM is to handle.
+struct VmmCall {
+  uint64_t number;
+  uint64_t arguments[5];
+  int64_t result;
+};
+
+inline constexpr uint32_t kHypercalls = 64;
+
+// The data of one vCPU: one page, the exception stack at its end. The guest kernel can write to it, so the
+// VMM believes nothing in it.
+struct Cpu {
+  uint64_t enter_root;  // the kernel's root; the interrupted rax between an entry stub and its end
+  uint64_t gate_root;   // what the kernel's gate loads into cr3
+  uint64_t gate_frame;  // address of the GateFrame it leaves through
+  uint64_t kernel_rax;
+  uint64_t kernel_root;  // guest-physical
+  uint64_t user_root;
+  uint64_t kernel_sp;  // HYPERVISOR_stack_switch
+  uint64_t vcpu_info;  // address
+  uint64_t kernel_gs;
+  uint64_t user_gs;
+  uint64_t syscall_entry;  // of the kernel
+  uint64_t event_entry;
+  uint64_t page_fault_entry;
+  uint64_t user_mode;     // 1 while the user's page tables are loaded
+  uint64_t hypercall_sp;  // the kernel's rsp during a hypercall, else 0
+  uint64_t deliver_sp;
+  uint64_t deliver_target;
+  uint64_t load_root_end;
+  uint64_t on_hypercall;
+  uint64_t on_enter;
+  uint64_t on_break;
+  uint64_t on_inject;
+  uint64_t on_bad_return;
+  uint64_t fault_address;
+  InterruptFrame enter_frame;
+  InterruptFrame fault_user_frame;
+  InterruptFrame fault_kernel_frame;
+  GateFrame home_frame;
+  GateFrame user_frame;
+  uint64_t count_syscalls;
+  uint64_t count_faults;
+  uint64_t count_events;
+  // From here on for C++ alone.
+  uint64_t flush;       // a change of cr3 or a flush is due at the end of the hypercall
+  uint64_t low_frames;  // RAM is frames [0, low_frames) and [high_start, frames)
+  uint64_t high_start;
+  uint64_t frames;
+  uint64_t page_types;   // address of uint8_t[frames]
+  uint64_t kernel_view;  // level-4 entries of the monitor's slots
+  uint64_t kernel_direct_map;
+  uint64_t user_view;
+  uint64_t count_page_table_updates;
+  uint64_t count_flushes;
+  Injection injection;
+  VmmCall call;
+  Trap traps[kVectors];
+  uint64_t count_hypercalls[kHypercalls];
+  uint8_t unused[0xfd0 - 0x660];
+  uint64_t exception_error;
+  InterruptFrame exception;
+};
+static_assert(sizeof(Cpu) == kPageSize);
+
+#define HMVM_RING3_AT(member, offset) static_assert(offsetof(Cpu, member) == (offset))
+HMVM_RING3_AT(enter_root, CPU_ENTER_ROOT);
+HMVM_RING3_AT(gate_root, CPU_GATE_ROOT);
+HMVM_RING3_AT(gate_frame, CPU_GATE_FRAME);
+HMVM_RING3_AT(kernel_rax, CPU_KERNEL_RAX);
+HMVM_RING3_AT(kernel_root, CPU_KERNEL_ROOT);
+HMVM_RING3_AT(user_root, CPU_USER_ROOT);
+HMVM_RING3_AT(kernel_sp, CPU_KERNEL_SP);
+HMVM_RING3_AT(vcpu_info, CPU_VCPU_INFO);
+HMVM_RING3_AT(kernel_gs, CPU_KERNEL_GS);
+HMVM_RING3_AT(user_gs, CPU_USER_GS);
+HMVM_RING3_AT(syscall_entry, CPU_SYSCALL_ENTRY);
+HMVM_RING3_AT(event_entry, CPU_EVENT_ENTRY);
+HMVM_RING3_AT(page_fault_entry, CPU_PAGE_FAULT_ENTRY);
+HMVM_RING3_AT(user_mode, CPU_USER_MODE);
+HMVM_RING3_AT(hypercall_sp, CPU_HYPERCALL_SP);
+HMVM_RING3_AT(deliver_sp, CPU_DELIVER_SP);
+HMVM_RING3_AT(deliver_target, CPU_DELIVER_TARGET);
+HMVM_RING3_AT(load_root_end, CPU_LOAD_ROOT_END);
+HMVM_RING3_AT(on_hypercall, CPU_ON_HYPERCALL);
+HMVM_RING3_AT(on_enter, CPU_ON_ENTER);
+HMVM_RING3_AT(on_break, CPU_ON_BREAK);
+HMVM_RING3_AT(on_inject, CPU_ON_INJECT);
+HMVM_RING3_AT(on_bad_return, CPU_ON_BAD_RETURN);
+HMVM_RING3_AT(fault_address, CPU_FAULT_ADDRESS);
+HMVM_RING3_AT(enter_frame, CPU_ENTER_FRAME);
+HMVM_RING3_AT(fault_user_frame, CPU_FAULT_USER_FRAME);
+HMVM_RING3_AT(fault_kernel_frame, CPU_FAULT_KERNEL_FRAME);
+HMVM_RING3_AT(home_frame, CPU_HOME_FRAME);
+HMVM_RING3_AT(user_frame, CPU_USER_FRAME);
+HMVM_RING3_AT(count_syscalls, CPU_COUNT_SYSCALLS);
+HMVM_RING3_AT(count_faults, CPU_COUNT_FAULTS);
+HMVM_RING3_AT(count_events, CPU_COUNT_EVENTS);
+HMVM_RING3_AT(exception_error, EXCEPTION_ERROR);
+HMVM_RING3_AT(exception.rip, EXCEPTION_RIP);
+HMVM_RING3_AT(exception.rflags, EXCEPTION_RFLAGS);
+HMVM_RING3_AT(exception.rsp, EXCEPTION_RSP);
+#undef HMVM_RING3_AT
+
+// At the start of the monitor's image. Addresses as linked, for the first vCPU's block.
+struct MonitorHeader {
+  uint64_t magic;
+  uint64_t stub_enter, stub_fault_user, stub_fault_kernel, stub_gate, stub_gate_end, stub_exits;
+  uint64_t entry_start, enter, fault_user, fault_kernel, kernel_break, inject_kernel;
+  uint64_t hypercall_return, hypercall_return_end, kernel_return, kernel_return_end;
+  uint64_t user_return, user_return_committed, user_return_end, monitor_dead;
+  uint64_t load_root_end, call_vmm;
+  uint64_t on_hypercall, on_enter, on_break, on_inject, on_bad_return;
+};
+inline constexpr uint64_t kMonitorMagic = 0x336e6f4d6d76686d;
+inline constexpr uint64_t kExitStubBytes = 16;
+
+}  // namespace hmvm::ring3

@@ -1,0 +1,41 @@
+// The one-shot timer of a vCPU: at the deadline it makes the vCPU's thread leave KVM_RUN or its wait.
+#pragma once
+
+#include <signal.h>
+#include <time.h>
+
+#include <cstdint>
+#include <optional>
+
+#include "base/result.h"
+#include "vmm/kvm/kvm.h"
+#include "vmm/platform/ring3/clock.h"
+
+namespace hmvm::ring3 {
+
+// Belongs to the vCPU's thread, which must be the one that calls Start().
+class VcpuTimer {
+ public:
+  explicit VcpuTimer(const Clock* clock) : clock_(clock) {}
+  VcpuTimer(const VcpuTimer&) = delete;
+  VcpuTimer& operator=(const VcpuTimer&) = delete;
+  ~VcpuTimer();
+
+  // Once, before the rest.
+  Result<> Start(const Vcpu& vcpu);
+  bool started() const { return timer_.has_value(); }
+
+  void Set(uint64_t deadline_ns);  // guest system time
+  void Cancel();
+  // true once for each deadline that has passed.
+  bool TakeExpired();
+
+ private:
+  void Arm(uint64_t in_ns) const;
+
+  const Clock* clock_;
+  std::optional<timer_t> timer_;
+  std::optional<uint64_t> deadline_ns_;
+};
+
+}  // namespace hmvm::ring3

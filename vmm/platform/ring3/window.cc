@@ -1,0 +1,217 @@
+#include "vmm/platform/ring3/window.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "vmm/platform/platform.h"
+#include "vmm/platform/ring3/monitor/xen_mmu.h"
+#include "vmm/platform/ring3/monitor_image.h"
+
+namespace hmvm::ring3 {
+namespace {
+
+constexpr uint64_t kLargePage = 2 << 20;
+constexpr uint64_t kGigabyte = 1 << 30;
+
+// Page-table pages of the window, in order from kTablesOffset.
+enum Table : uint64_t {
+  kKernelLevel3,
+  kKernelLevel2,
+  kKernelImage,   // level 1 of the image and the block
+  kKernelShared,  // level 1 of the 2 MiB with shared_info
+  kUserLevel3,
+  kUserLevel2,
+  kUserImage,
+  kDirectLevel3,
+  kDirectLevel2,  // one for each GiB
+};
+constexpr uint64_t kMaxDirectLevel2 = (kTablesEnd - kTablesOffset) / kPageSize - kDirectLevel2;
+
+constexpr uint64_t kTable = kEntryPresent | kEntryWritable | kEntryUser;
+constexpr uint64_t kUserCode = kEntryPresent | kEntryUser;
+constexpr uint64_t kUserData = kEntryPresent | kEntryUser | kEntryWritable | kEntryNoExecute;
+// Out of reach at CPL 3. Writable: exceptions push to it. Executable bits don't matter to data at CPL 0.
+constexpr uint64_t kSupervisor = kEntryPresent | kEntryWritable;
+
+uint64_t RoundUp(uint64_t value, uint64_t unit) { return (value + unit - 1) / unit * unit; }
+
+uint64_t PhysicalOfTable(uint64_t index) { return Window::PhysicalOf(kTablesOffset + index * kPageSize); }
+
+uint64_t FramesOf(const GuestMemory& memory) {
+  const GuestMemory::Region& last = memory.regions().back();
+  return (last.start.value + last.host.size()) / kPageSize;
+}
+
+}  // namespace
+
+Result<Window> Window::Create(const GuestMemory& memory) {
+  const uint64_t frames = FramesOf(memory);
+  const uint64_t bytes = RoundUp(kM2pOffset + frames * (sizeof(uint64_t) + 1), kLargePage);
+  if (bytes > std::min(kWindowMax, kGigabyte) ||
+      RoundUp(frames * kPageSize, kGigabyte) / kGigabyte > kMaxDirectLevel2) {
+    return Error{EINVAL, "the ring3 platform takes at most 220 GiB of guest memory"};
+  }
+  const std::span<const std::byte> image = MonitorImage();
+  MonitorHeader header;
+  if (image.size() < sizeof(header) || image.size() > kBlockOffset + kBlockEntryUser + kPageSize) {
+    return Error{ENOEXEC, "the built-in ring3 monitor has a wrong size"};
+  }
+  std::memcpy(&header, image.data(), sizeof(header));
+  if (header.magic != kMonitorMagic) return Error{ENOEXEC, "the built-in ring3 monitor has no header"};
+
+  HMVM_TRY_ASSIGN(Mapping mapping, Mapping::Anonymous(bytes));
+  Window window(std::move(mapping), frames);
+  window.header_ = header;
+  std::memcpy(window.At(0), image.data(), image.size());
+  window.BuildM2p(memory);
+  window.BuildViews(memory);
+  window.BuildDescriptorTables();
+  window.BuildCpu(memory);
+  return window;
+}
+
+Result<> Window::AddTo(const Vm& vm) const {
+  return vm.SetMemory(kFirstPlatformMemorySlot, kPlatformWindowStart, mapping_.bytes());
+}
+
+uint64_t* Window::TableAt(uint64_t index) const {
+  // SAFETY: page aligned, and callers stay below kTablesEnd.
+  return reinterpret_cast<uint64_t*>(At(kTablesOffset + index * kPageSize));
+}
+
+uint64_t Window::kernel_view() const { return PhysicalOfTable(kKernelLevel3) | kTable; }
+uint64_t Window::kernel_direct_map() const { return PhysicalOfTable(kDirectLevel3) | kTable; }
+
+void Window::SetPageType(uint64_t frame, uint8_t level) const {
+  *At(page_types_offset() + frame) = std::byte{level};
+}
+
+void Window::BuildM2p(const GuestMemory& memory) const {
+  // SAFETY: kM2pOffset is page aligned and Create() made room for frames_ entries.
+  const std::span m2p(reinterpret_cast<uint64_t*>(At(kM2pOffset)), frames_);
+  if (memory.regions().size() > 1) std::ranges::fill(m2p, kInvalidFrame);
+  for (const GuestMemory::Region& region : memory.regions()) {
+    const uint64_t first = region.start.value / kPageSize;
+    for (uint64_t i = 0; i < region.host.size() / kPageSize; ++i) m2p[first + i] = first + i;
+  }
+}
+
+void Window::BuildViews(const GuestMemory& memory) const {
+  TableAt(kKernelLevel3)[0] = PhysicalOfTable(kKernelLevel2) | kTable;
+  uint64_t* const kernel = TableAt(kKernelLevel2);
+  kernel[0] = PhysicalOfTable(kKernelImage) | kTable;
+  kernel[kSharedInfoOffset / kLargePage] = PhysicalOfTable(kKernelShared) | kTable;
+  for (uint64_t offset = kM2pOffset; offset < mapping_.size(); offset += kLargePage) {
+    kernel[offset / kLargePage] = PhysicalOf(offset) | kUserData | kEntryLarge;
+  }
+  TableAt(kKernelShared)[0] = PhysicalOf(kSharedInfoOffset) | kUserData;
+
+  TableAt(kUserLevel3)[0] = PhysicalOfTable(kUserLevel2) | kTable;
+  TableAt(kUserLevel2)[0] = PhysicalOfTable(kUserImage) | kTable;
+
+  const auto map = [this](Table table, uint64_t offset, uint64_t memory_offset, uint64_t flags) {
+    TableAt(table)[offset / kPageSize] = PhysicalOf(memory_offset) | flags;
+  };
+  for (uint64_t offset = 0; offset < kBlockOffset; offset += kPageSize)
+    map(kKernelImage, offset, offset, kUserCode);
+  const auto block = [](uint64_t page) { return kBlockOffset + page; };
+  for (const Table table : {kKernelImage, kUserImage}) {
+    map(table, block(kBlockStubs), block(kBlockStubs), kSupervisor);
+    map(table, block(kBlockGdt), block(kBlockGdt), kSupervisor);
+  }
+  map(kKernelImage, block(kBlockIdtKernel), block(kBlockIdtKernel), kSupervisor);
+  map(kKernelImage, block(kBlockCpu), block(kBlockCpu), kUserData);
+  map(kKernelImage, block(kBlockEntry), block(kBlockEntry), kUserCode);
+  for (uint64_t page = kBlockStack; page < kBlockStackTop; page += kPageSize) {
+    map(kKernelImage, block(page), block(page), kUserData);
+  }
+  map(kUserImage, block(kBlockIdtKernel), block(kBlockIdtUser), kSupervisor);
+  map(kUserImage, block(kBlockCpu), block(kBlockCpu), kSupervisor);
+  // All that a guest's user can reach: a page of int3.
+  map(kUserImage, block(kBlockEntry), block(kBlockEntryUser), kUserCode);
+
+  for (const GuestMemory::Region& region : memory.regions()) {
+    const uint64_t end = RoundUp(region.start.value + region.host.size(), kLargePage);
+    for (uint64_t address = region.start.value; address < end; address += kLargePage) {
+      const uint64_t gigabyte = address / kGigabyte;
+      TableAt(kDirectLevel3)[gigabyte] = PhysicalOfTable(kDirectLevel2 + gigabyte) | kTable;
+      TableAt(kDirectLevel2 + gigabyte)[address % kGigabyte / kLargePage] = address | kUserData | kEntryLarge;
+    }
+  }
+}
+
+void Window::BuildDescriptorTables() const {
+  // Flat segments, accessed bits set so that nothing is ever written back.
+  constexpr uint64_t kGdt[] = {
+      0,
+      0x00af9b000000ffff,  // 0x08
+      0x00af9b000000ffff,  // 0x10: CPL 0 code of the stubs, STAR's kernel selector
+      0x00cf93000000ffff,  // 0x18: CPL 0 data
+      0x00cffb000000ffff,  // 0x23: CPL 3 code, 32 bits
+      0x00cff3000000ffff,  // 0x2b: CPL 3 data
+      0x00affb000000ffff,  // 0x33: CPL 3 code
+  };
+  std::byte* const gdt = At(kBlockOffset + kBlockGdt);
+  std::memcpy(gdt, kGdt, sizeof(kGdt));
+
+  // 64-bit TSS (Intel SDM volume 3 §8.7): the stack of exceptions from CPL 3, and no I/O bitmap, so that
+  // every port access at CPL 3 is a #GP.
+  constexpr uint64_t kRsp0 = 4;
+  constexpr uint64_t kIoMapBase = 102;
+  const uint64_t stack = AddressOf(kBlockOffset + kBlockCpu + kPageSize);
+  const uint16_t no_bitmap = 0xffff;
+  std::memcpy(gdt + kTssInGdtPage + kRsp0, &stack, sizeof(stack));
+  std::memcpy(gdt + kTssInGdtPage + kIoMapBase, &no_bitmap, sizeof(no_bitmap));
+
+  const auto set_gate = [this](uint64_t idt, uint64_t vector, uint64_t handler) {
+    constexpr uint64_t kBreakpoint = 3;
+    constexpr uint64_t kInterruptGate = 0x8e;
+    const uint64_t type = kInterruptGate | (vector == kBreakpoint ? 3 << 5 : 0);
+    const uint64_t gate[2] = {
+        (handler & 0xffff) | (uint64_t{0x10} << 16) | (type << 40) | (((handler >> 16) & 0xffff) << 48),
+        handler >> 32};
+    std::memcpy(At(kBlockOffset + idt + vector * sizeof(gate)), gate, sizeof(gate));
+  };
+  for (uint64_t vector = 0; vector < kVectors; ++vector) {
+    for (const uint64_t idt : {kBlockIdtKernel, kBlockIdtUser}) {
+      set_gate(idt, vector, header_.stub_exits + vector * kExitStubBytes);
+    }
+  }
+  constexpr uint64_t kBreakpoint = 3;
+  constexpr uint64_t kPageFault = 14;
+  set_gate(kBlockIdtKernel, kBreakpoint, header_.stub_gate);
+  set_gate(kBlockIdtKernel, kPageFault, header_.stub_fault_kernel);
+  set_gate(kBlockIdtUser, kBreakpoint, header_.stub_enter);
+  set_gate(kBlockIdtUser, kPageFault, header_.stub_fault_user);
+}
+
+void Window::BuildCpu(const GuestMemory& memory) const {
+  constexpr uint64_t kFlags = 0x202;
+  Cpu& data = cpu();
+  data = {};
+  const auto frame = [](uint64_t rip) {
+    return InterruptFrame{rip, kUserCs, kFlags, AddressOf(kBlockOffset + kBlockStackTop), kUserSs};
+  };
+  data.enter_frame = frame(header_.enter);
+  data.fault_user_frame = frame(header_.fault_user);
+  data.fault_kernel_frame = frame(header_.fault_kernel);
+  data.home_frame = {0, frame(header_.kernel_break)};
+  data.user_frame = {0, {0, kUserCs, kFlags, 0, kUserSs}};
+  data.gate_frame = AddressOf(kBlockOffset + kBlockCpu + offsetof(Cpu, home_frame));
+  data.vcpu_info = AddressOf(kSharedInfoOffset);
+  data.load_root_end = header_.load_root_end;
+  data.on_hypercall = header_.on_hypercall;
+  data.on_enter = header_.on_enter;
+  data.on_break = header_.on_break;
+  data.on_inject = header_.on_inject;
+  data.on_bad_return = header_.on_bad_return;
+  data.low_frames = memory.regions()[0].host.size() / kPageSize;
+  data.high_start = kHighRamStart / kPageSize;
+  data.frames = frames_;
+  data.page_types = AddressOf(page_types_offset());
+  data.kernel_view = kernel_view();
+  data.kernel_direct_map = kernel_direct_map();
+  data.user_view = PhysicalOfTable(kUserLevel3) | kTable;
+}
+
+}  // namespace hmvm::ring3

@@ -1,0 +1,58 @@
+// The platform's window of guest-physical memory: the monitor's image, the vCPU's block with descriptor
+// tables and data, shared_info, the page tables of the two views, M2P and page types. The guest kernel can
+// write to much of it: what the VMM reads back from it is the guest's word.
+#pragma once
+
+#include <cstdint>
+
+#include "base/mapping.h"
+#include "base/result.h"
+#include "vmm/kvm/kvm.h"
+#include "vmm/memory/guest_memory.h"
+#include "vmm/platform/ring3/layout.h"
+#include "vmm/platform/ring3/xen.h"
+
+namespace hmvm::ring3 {
+
+class Window {
+ public:
+  // Makes the window for `memory`, not yet known to KVM. EINVAL when there is more RAM than its tables can
+  // hold.
+  static Result<Window> Create(const GuestMemory& memory);
+  // Puts it into the guest's address space.
+  Result<> AddTo(const Vm& vm) const;
+
+  // SAFETY of these: offsets are constants inside the mapping, page aligned.
+  Cpu& cpu() const { return *reinterpret_cast<Cpu*>(At(kBlockOffset + kBlockCpu)); }
+  SharedInfo& shared_info() const { return *reinterpret_cast<SharedInfo*>(At(kSharedInfoOffset)); }
+  const MonitorHeader& header() const { return header_; }
+
+  // Level-4 entries for the monitor's slots.
+  uint64_t kernel_view() const;
+  uint64_t kernel_direct_map() const;
+
+  uint64_t frames() const { return frames_; }  // one beyond the highest frame of RAM
+  uint64_t page_types_offset() const { return kM2pOffset + frames_ * sizeof(uint64_t); }
+  void SetPageType(uint64_t frame, uint8_t level) const;
+
+  // Addresses in the guest.
+  static constexpr uint64_t AddressOf(uint64_t offset) { return kMonitorBase + offset; }
+  static constexpr uint64_t PhysicalOf(uint64_t offset) { return kPlatformWindowStart + offset; }
+  static bool Contains(uint64_t address) { return address - kMonitorBase < kWindowMax; }
+
+ private:
+  Window(Mapping mapping, uint64_t frames) : mapping_(std::move(mapping)), frames_(frames) {}
+
+  std::byte* At(uint64_t offset) const { return mapping_.data() + offset; }
+  uint64_t* TableAt(uint64_t index) const;  // the page-table page `index` of the window
+  void BuildM2p(const GuestMemory& memory) const;
+  void BuildViews(const GuestMemory& memory) const;
+  void BuildDescriptorTables() const;
+  void BuildCpu(const GuestMemory& memory) const;
+
+  Mapping mapping_;
+  uint64_t frames_;
+  MonitorHeader header_ = {};  // our own copy: the guest can't change it
+};
+
+}  // namespace hmvm::ring3
