@@ -78,10 +78,9 @@ Result<ContainerStore> ContainerStore::Open(const std::string& root, const std::
 }
 
 Result<UniqueFd> ContainerStore::Lock() const {
-  const std::string path = containers_ + "/.lock";
-  HMVM_TRY_ASSIGN(UniqueFd fd, OpenFile(path, O_RDWR | O_CREAT, 0600));
+  HMVM_TRY_ASSIGN(UniqueFd fd, OpenFile(containers_, O_RDONLY | O_DIRECTORY));
   while (::flock(fd.get(), LOCK_EX) < 0) {
-    if (errno != EINTR) return Error{errno, "lock '" + path + "'"};
+    if (errno != EINTR) return Error{errno, "lock '" + containers_ + "'"};
   }
   return fd;
 }
@@ -203,5 +202,7 @@ Result<> ContainerStore::Remove(const std::string& id) const {
   Sweep();
   return {};
 }
+
+void ContainerStore::RemoveRunFolder(const std::string& id) const { (void)RemoveTree(RunFolder(id)); }
 
 }  // namespace hmvm

@@ -44,6 +44,8 @@ class ContainerStore {
 
   // Removes both folders. Nothing of the container may run any more.
   Result<> Remove(const std::string& id) const;
+  // Removes the sockets of a container that has ended.
+  void RemoveRunFolder(const std::string& id) const;
 
   std::string Folder(const std::string& id) const { return containers_ + "/" + id; }
   std::string LogPath(const std::string& id) const { return Folder(id) + "/container.log"; }

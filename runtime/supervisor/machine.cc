@@ -1,0 +1,140 @@
+#include "runtime/supervisor/machine.h"
+
+#include <signal.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+
+#include <string_view>
+
+#include "base/escape.h"
+#include "base/file.h"
+
+namespace hmvm {
+namespace {
+
+// hmvm-vmm's exit statuses.
+constexpr int kVmmPowerOff = 0;
+constexpr int kVmmSetUpFailed = 1;
+constexpr int kVmmGuestReset = 2;
+constexpr int kVmmGuestPanic = 3;
+
+// The descriptors' numbers in the VMM.
+enum VmmFd { kKernelFd = 3, kInitrdFd, kRootfsFd, kVsockFd, kAgentFd, kControlFd, kConsoleFd };
+
+std::string Fd(int number) { return "fd:" + std::to_string(number); }
+
+// The last line of `text` that holds `word`; without its newline.
+std::string_view LastLineWith(std::string_view text, std::string_view word) {
+  const size_t at = text.rfind(word);
+  if (at == std::string_view::npos) return {};
+  const size_t newline = text.rfind('\n', at);
+  const size_t begin = newline == std::string_view::npos ? 0 : newline + 1;
+  return text.substr(begin, text.find_first_of("\r\n", at) - begin);
+}
+
+std::string_view LastLine(std::string_view text) {
+  while (text.ends_with('\n') || text.ends_with('\r')) text.remove_suffix(1);
+  const size_t newline = text.rfind('\n');
+  return newline == std::string_view::npos ? text : text.substr(newline + 1);
+}
+
+// The message of a log line without glog's "E1123 10:11:12.123456 77 file.cc:12] ".
+std::string_view WithoutLogPrefix(std::string_view line) {
+  const size_t at = line.find("] ");
+  return at == std::string_view::npos ? line : line.substr(at + 2);
+}
+
+// What the VMM or guest said last, ready to follow a sentence; both are untrusted.
+std::string Quote(std::string_view words) { return words.empty() ? "" : ": " + Escape(words, 400); }
+
+}  // namespace
+
+Result<std::unique_ptr<Machine>> Machine::Start(EventLoop& loop, const ContainerConfig& config,
+                                                MachineFiles files, UniqueFd vsock_listener,
+                                                std::function<void()> on_end) {
+  std::unique_ptr<Machine> machine(new Machine());
+  HMVM_TRY_ASSIGN(SocketPair agent, MakeSocketPair(SOCK_STREAM));
+  HMVM_TRY_ASSIGN(SocketPair control, MakeSocketPair(SOCK_STREAM));
+  HMVM_TRY_ASSIGN(Pipe console, MakePipe());
+  HMVM_TRY_ASSIGN(Pipe log, MakePipe());
+  HMVM_TRY_ASSIGN(UniqueFd null, OpenFile("/dev/null", O_RDWR));
+  HMVM_TRY_ASSIGN(machine->console_, TailCapture::Start(loop, std::move(console.read)));
+  HMVM_TRY_ASSIGN(machine->log_, TailCapture::Start(loop, std::move(log.read)));
+  const uint64_t memory_mib = (config.memory_bytes + (1 << 20) - 1) >> 20;
+  Process::Options options;
+  options.arguments = {files.vmm_program,
+                       "--kernel=" + Fd(kKernelFd),
+                       "--initrd=" + Fd(kInitrdFd),
+                       "--cpus=" + std::to_string(config.cpus),
+                       "--memory_mib=" + std::to_string(memory_mib),
+                       "--platform=" + config.platform,
+                       "--disks=ro:" + Fd(kRootfsFd),
+                       "--vsock_listener=" + Fd(kVsockFd),
+                       "--agent=" + Fd(kAgentFd),
+                       "--control=" + Fd(kControlFd),
+                       "--console=" + Fd(kConsoleFd)};
+  options.fds = {{null.get(), 0},
+                 {null.get(), 1},
+                 {log.write.get(), 2},
+                 {files.kernel.get(), kKernelFd},
+                 {files.initrd.get(), kInitrdFd},
+                 {files.rootfs.get(), kRootfsFd},
+                 {vsock_listener.get(), kVsockFd},
+                 {agent.second.get(), kAgentFd},
+                 {control.second.get(), kControlFd},
+                 {console.write.get(), kConsoleFd}};
+  options.die_with_parent = true;
+  HMVM_TRY_ASSIGN(machine->process_, Process::Start(options));
+  machine->agent_ = std::move(agent.first);
+  machine->control_ = std::move(control.first);
+  machine->on_end_ = std::move(on_end);
+  HMVM_TRY_ASSIGN(machine->exit_watch_, loop.OnReadable(machine->process_.pidfd(),
+                                                        [raw = machine.get()] { return raw->OnExit(); }));
+  return machine;
+}
+
+Machine::~Machine() {
+  if (ended_ || process_.pid() <= 0) return;
+  Kill();
+  (void)process_.Wait();
+}
+
+Result<> Machine::OnExit() {
+  exit_watch_ = Watch();
+  HMVM_TRY_ASSIGN(wait_status_, process_.Wait());
+  ended_ = true;
+  console_->Drain();
+  log_->Drain();
+  on_end_();
+  return {};
+}
+
+void Machine::Kill() {
+  if (!ended_) (void)process_.Signal(SIGKILL);
+}
+
+std::string Machine::EndReason(const ContainerConfig& config) const {
+  if (WIFSIGNALED(wait_status_)) {
+    return "the virtual machine monitor was ended by signal " + std::to_string(WTERMSIG(wait_status_)) +
+           " (" + ::strsignal(WTERMSIG(wait_status_)) + ")" + Quote(WithoutLogPrefix(LastLine(vmm_log())));
+  }
+  const int status = WEXITSTATUS(wait_status_);
+  switch (status) {
+    case kVmmPowerOff:
+      return "the guest switched the machine off";
+    case kVmmSetUpFailed:
+      return "no machine could be made with kernel '" + config.kernel + "'" +
+             Quote(WithoutLogPrefix(LastLine(vmm_log())));
+    case kVmmGuestReset:
+      return "the guest reset the machine" + Quote(LastLineWith(console(), "reboot"));
+    case kVmmGuestPanic:
+      return "the guest's kernel '" + config.kernel + "' panicked" +
+             Quote(LastLineWith(console(), "Kernel panic"));
+    default:
+      return "the virtual machine monitor failed (status " + std::to_string(status) + ")" +
+             Quote(WithoutLogPrefix(LastLine(vmm_log())));
+  }
+}
+
+}  // namespace hmvm

@@ -1,0 +1,65 @@
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "base/event_loop.h"
+#include "base/process.h"
+#include "base/result.h"
+#include "base/unique_fd.h"
+#include "runtime/container/record.h"
+#include "runtime/supervisor/tail_capture.h"
+
+namespace hmvm {
+
+// What a machine is made of, already open.
+struct MachineFiles {
+  std::string vmm_program;
+  UniqueFd kernel;
+  UniqueFd initrd;
+  UniqueFd rootfs;  // EROFS
+};
+
+// One hmvm-vmm process and what it says. Belongs to the loop's thread, which must be the thread that lives
+// longest: the VMM dies with it.
+class Machine {
+ public:
+  // Starts the VMM; `on_end` is called once, on the loop, when it has ended and was reaped. EACCES, ENOENT:
+  // the program can't be executed.
+  static Result<std::unique_ptr<Machine>> Start(EventLoop& loop, const ContainerConfig& config,
+                                                MachineFiles files, UniqueFd vsock_listener,
+                                                std::function<void()> on_end);
+  // Kills the VMM if it runs.
+  ~Machine();
+
+  // Our end of the agent's channel. Once.
+  UniqueFd TakeAgentSocket() { return std::move(agent_); }
+
+  pid_t pid() const { return process_.pid(); }
+  bool ended() const { return ended_; }
+  // Ends the machine as if the power were cut. All its state is in memory, so nothing is lost by SIGKILL that
+  // an orderly end would keep.
+  void Kill();
+
+  // After the end: a sentence that says why.
+  std::string EndReason(const ContainerConfig& config) const;
+  const std::string& console() const { return console_->text(); }
+  const std::string& vmm_log() const { return log_->text(); }
+
+ private:
+  Machine() = default;
+  Result<> OnExit();
+
+  Process process_;
+  UniqueFd control_;  // its closing ends the machine, too
+  UniqueFd agent_;
+  std::unique_ptr<TailCapture> console_;
+  std::unique_ptr<TailCapture> log_;
+  std::function<void()> on_end_;
+  Watch exit_watch_;
+  bool ended_ = false;
+  int wait_status_ = 0;
+};
+
+}  // namespace hmvm
