@@ -29,7 +29,8 @@ sigset_t TakenSignals() {
 // Waits until `fd` can be read; false when the end was rung first.
 bool WaitReadable(int fd, int ending) {
   for (;;) {
-    pollfd fds[2] = {{.fd = fd, .events = POLLIN, .revents = 0}, {.fd = ending, .events = POLLIN, .revents = 0}};
+    pollfd fds[2] = {{.fd = fd, .events = POLLIN, .revents = 0},
+                     {.fd = ending, .events = POLLIN, .revents = 0}};
     if (::poll(fds, 2, -1) < 0) {
       if (errno == EINTR) continue;
       return false;

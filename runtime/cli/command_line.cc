@@ -1,0 +1,476 @@
+#include "runtime/cli/command_line.h"
+
+#include <algorithm>
+#include <charconv>
+#include <functional>
+#include <memory>
+
+#include <CLI/CLI.hpp>
+
+#include "runtime/container/process_config.h"
+#include "runtime/container/size.h"
+
+namespace hmvm {
+namespace {
+
+// Values are kept as they were typed and checked by us, so that all errors read alike.
+struct Typed {
+  std::string cpus = "1";
+  std::string memory = "256m";
+  std::string tail = "all";
+  std::string timeout = "10";
+  std::string signal = "KILL";
+  std::string format = "table";
+};
+
+// CLI11's help with a first line of ours: it does not know of the words behind the options of `run` and
+// `exec`.
+class UsageFormatter : public CLI::Formatter {
+ public:
+  explicit UsageFormatter(std::string usage) : usage_(std::move(usage)) {}
+  std::string make_usage(const CLI::App*, std::string) const override { return "Usage: " + usage_ + "\n"; }
+
+ private:
+  const std::string usage_;
+};
+
+// The tree of commands. CLI11 keeps pointers to the values, so they live here, all of them; the one that was
+// chosen is copied out.
+class Parser {
+ public:
+  Parser() {
+    app_.name("hmvm");
+    app_.description("Containers that are microVMs: each runs under a Linux kernel of its own.");
+    app_.require_subcommand(1);
+    app_.set_help_flag("-h,--help", "Show this text");
+    app_.add_option("--root", line_.root, "Folder of images and containers")->capture_default_str();
+    app_.add_option("--run-root", line_.run_root, "Folder of sockets")->capture_default_str();
+    app_.footer(
+        "Every command has --help with examples. First steps:\n"
+        "  hmvm image import ./layout --name busybox\n"
+        "  hmvm run --rm busybox uname -r");
+    AddRun();
+    AddExec();
+    AddPs();
+    AddLogs();
+    AddStop();
+    AddKill();
+    AddRm();
+    AddWait();
+    AddInspect();
+    AddImages(app_.add_subcommand("images", "List images"), "hmvm images");
+    AddImage();
+    AddCheck();
+    AddVersion();
+  }
+
+  Result<CommandLine> Parse(std::vector<std::string> arguments) {
+    HMVM_TRY(CutWords(arguments));
+    std::reverse(arguments.begin(), arguments.end());  // how CLI11 wants them
+    try {
+      app_.parse(std::move(arguments));
+    } catch (const CLI::CallForHelp&) {
+      line_.command = HelpText{Chosen()->help()};
+      return line_;
+    } catch (const CLI::ParseError& error) {
+      return Complaint(FirstLine(error.what()));
+    }
+    HMVM_TRY(finish_.at(Chosen())());
+    return line_;
+  }
+
+ private:
+  using Finish = std::function<Result<>()>;
+
+  // The innermost command that was named.
+  CLI::App* Chosen() {
+    CLI::App* chosen = &app_;
+    while (!chosen->get_subcommands().empty()) chosen = chosen->get_subcommands().front();
+    return chosen;
+  }
+  std::string ChosenName() {
+    std::string name;
+    CLI::App* chosen = &app_;
+    for (;;) {
+      name += (name.empty() ? "" : " ") + chosen->get_name();
+      if (chosen->get_subcommands().empty()) return name;
+      chosen = chosen->get_subcommands().front();
+    }
+  }
+  Error Complaint(const std::string& what) { return Error{0, what + "; see `" + ChosenName() + " --help`"}; }
+  static std::string FirstLine(const std::string& text) { return text.substr(0, text.find('\n')); }
+
+  CLI::App* Add(const std::string& name, const std::string& description, const std::string& usage,
+                const std::string& examples, Finish finish, CLI::App* parent = nullptr) {
+    CLI::App* command = (parent == nullptr ? &app_ : parent)->add_subcommand(name, description);
+    command->set_help_flag("-h,--help", "Show this text");
+    command->formatter(std::make_shared<UsageFormatter>("hmvm " + usage));
+    command->footer("Examples:\n" + examples);
+    finish_[command] = std::move(finish);
+    return command;
+  }
+
+  // One value each time the option is given: not the words that follow.
+  static void AddList(CLI::App* command, const char* names, std::vector<std::string>& list,
+                      const char* help) {
+    command->add_option(names, list, help)->allow_extra_args(false);
+  }
+
+  // Options of `run` and `exec` end at the first word that is none: it and all that follows belong to the
+  // container, whatever they look like. They are cut off into words_ before CLI11 sees them.
+  Result<> CutWords(std::vector<std::string>& arguments) {
+    CLI::App* app = &app_;
+    size_t i = 0;
+    while (i < arguments.size()) {
+      i += SkipOptions(app, arguments, i);
+      if (i == arguments.size()) break;
+      if (app == run_app_ || app == exec_app_) {
+        const size_t first = arguments[i] == "--" ? i + 1 : i;
+        words_.assign(arguments.begin() + static_cast<ptrdiff_t>(first), arguments.end());
+        arguments.resize(i);
+        break;
+      }
+      if (app->get_require_subcommand_min() == 0) break;
+      const auto named =
+          app->get_subcommands([&](CLI::App* command) { return command->get_name() == arguments[i]; });
+      if (named.empty()) return Complaint("unknown command '" + arguments[i] + "'");
+      app = named.front();
+      ++i;
+    }
+    return {};
+  }
+
+  // How many words from `begin` on are options of `app` and their values. Splits "--option=" in two, whose
+  // empty value CLI11 would not see.
+  static size_t SkipOptions(CLI::App* app, std::vector<std::string>& words, size_t begin) {
+    const auto takes_value = [&](const std::string& name) {
+      const CLI::Option* option = app->get_option_no_throw(name);
+      return option != nullptr && option->get_items_expected_max() > 0;
+    };
+    size_t i = begin;
+    while (i < words.size() && words[i].size() > 1 && words[i][0] == '-' && words[i] != "--") {
+      const std::string& word = words[i];
+      bool value_follows = false;
+      if (word.starts_with("--")) {
+        if (word.ends_with('=') && takes_value(word.substr(0, word.size() - 1))) {
+          words[i].pop_back();
+          words.insert(words.begin() + static_cast<ptrdiff_t>(i) + 1, "");
+        }
+        value_follows = takes_value(words[i]);
+      } else {
+        for (size_t letter = 1; letter < word.size(); ++letter) {
+          if (!takes_value({'-', word[letter]})) continue;
+          value_follows = letter + 1 == word.size();
+          break;
+        }
+      }
+      i += value_follows ? 2 : 1;
+    }
+    return std::min(i, words.size()) - begin;
+  }
+
+  // Hands out the words: first the named ones, which must be there.
+  Result<> TakeWords(std::initializer_list<std::pair<const char*, std::string*>> front,
+                     std::vector<std::string>& rest) {
+    size_t taken = 0;
+    for (const auto& [what, value] : front) {
+      if (taken == words_.size()) return Complaint(std::string(what) + " is missing");
+      *value = words_[taken++];
+    }
+    rest.assign(words_.begin() + static_cast<ptrdiff_t>(taken), words_.end());
+    return {};
+  }
+
+  void AddRun() {
+    CLI::App* run = Add("run", "Run a command in a new container", "run [OPTIONS] IMAGE [COMMAND...]",
+                        "  hmvm run --rm busybox uname -r\n"
+                        "  hmvm run -it --rm busybox                   a shell; Ctrl-P Ctrl-Q detaches\n"
+                        "  hmvm run -d --name web -m 512m busybox httpd -f\n"
+                        "  echo text | hmvm run -i --rm busybox wc -c\n"
+                        "  hmvm run --rm -e MODE=test -w /tmp -u nobody busybox env",
+                        [this] { return FinishRun(); });
+    run->add_flag("--rm", run_.remove, "Remove the container when it has ended");
+    run->add_flag("-d,--detach", run_.detach, "Print the container's id and leave it running");
+    run->add_flag("-i,--interactive", run_.interactive, "Pass standard input on");
+    run->add_flag("-t,--tty", run_.terminal, "Give the command a terminal");
+    run->add_option("--name", run_.name, "A name for the container");
+    AddList(run, "-e,--env", run_.env, "Set a variable: NAME=VALUE, or NAME to hand on ours");
+    AddList(run, "--env-file", run_.env_files, "Set the variables that a file lists, a line each");
+    run->add_option("-w,--workdir", run_.working_dir, "Working directory of the command");
+    run->add_option("-u,--user", run_.user, "User: NAME|UID[:GROUP|GID]");
+    run->add_option("--hostname", run_.hostname, "Host name (default: the beginning of the id)");
+    run->add_option("--entrypoint", entrypoint_, "Run this instead of the image's entrypoint");
+    run->add_option("--cpus", typed_.cpus, "Number of virtual processors")->capture_default_str();
+    run->add_option("-m,--memory", typed_.memory,
+                    "Memory of the whole guest, its kernel and writable files included; suffixes b, k, m, g")
+        ->capture_default_str();
+    run->add_flag("--read-only", run_.read_only, "Make the root file system read-only");
+    run->add_option("--kernel", run_.kernel, "Guest kernel: a vmlinux or bzImage (default: hmvm's own)");
+    run->add_option("--platform", run_.platform, "auto, hardware or ring3; see `hmvm check`")
+        ->capture_default_str();
+    run_app_ = run;
+  }
+
+  Result<> FinishRun() {
+    HMVM_TRY(TakeWords({{"IMAGE", &run_.image}}, run_.command));
+    const auto cpus = ParseNumber(typed_.cpus);
+    if (!cpus.has_value() || *cpus == 0 || *cpus > UINT32_MAX) {
+      return Error{0, "--cpus '" + typed_.cpus + "': the number of cpus must be 1 or more"};
+    }
+    run_.cpus = static_cast<uint32_t>(*cpus);
+    auto memory = ParseSize(typed_.memory);
+    if (!memory.has_value()) return Wrap("--memory", memory.error());
+    run_.memory_bytes = *memory;
+    if (run_.platform != "auto" && run_.platform != "hardware" && run_.platform != "ring3") {
+      return Error{0, "--platform '" + run_.platform + "': there are auto, hardware and ring3"};
+    }
+    if (run_app_->get_option("--entrypoint")->count() > 0) run_.entrypoint = entrypoint_;
+    line_.command = run_;
+    return {};
+  }
+
+  void AddExec() {
+    CLI::App* exec =
+        Add("exec", "Run a further command in a running container", "exec [OPTIONS] CONTAINER COMMAND...",
+            "  hmvm exec web ps\n"
+            "  hmvm exec -it web sh\n"
+            "  hmvm exec -e DEBUG=1 -w /srv -u www web ./tool --verbose",
+            [this] { return FinishExec(); });
+    exec->add_flag("-i,--interactive", exec_.interactive, "Pass standard input on");
+    exec->add_flag("-t,--tty", exec_.terminal, "Give the command a terminal");
+    AddList(exec, "-e,--env", exec_.env, "Set a variable: NAME=VALUE, or NAME to hand on ours");
+    exec->add_option("-w,--workdir", exec_.working_dir, "Working directory (default: the container's)");
+    exec->add_option("-u,--user", exec_.user, "User: NAME|UID[:GROUP|GID] (default: the container's)");
+    exec_app_ = exec;
+  }
+
+  Result<> FinishExec() {
+    std::string program;
+    HMVM_TRY(TakeWords({{"CONTAINER", &exec_.container}, {"COMMAND", &program}}, exec_.command));
+    exec_.command.insert(exec_.command.begin(), program);
+    line_.command = exec_;
+    return {};
+  }
+
+  void AddFormat(CLI::App* command) {
+    command->add_option("--format", typed_.format, "table or json")->capture_default_str();
+  }
+  Result<> TakeFormat(bool& json) {
+    if (typed_.format != "table" && typed_.format != "json") {
+      return Error{0, "--format '" + typed_.format + "': there are table and json"};
+    }
+    json = typed_.format == "json";
+    return {};
+  }
+
+  void AddPs() {
+    CLI::App* ps = Add("ps", "List containers", "ps [OPTIONS]",
+                       "  hmvm ps\n"
+                       "  hmvm ps -a                    those that have ended, too\n"
+                       "  hmvm rm $(hmvm ps -aq)\n"
+                       "  hmvm ps -a --format json | jq '.[].name'",
+                       [this]() -> Result<> {
+                         HMVM_TRY(TakeFormat(ps_.json));
+                         line_.command = ps_;
+                         return {};
+                       });
+    ps->add_flag("-a,--all", ps_.all, "All, not only those that run");
+    ps->add_flag("-q,--quiet", ps_.quiet, "Ids only");
+    AddFormat(ps);
+  }
+
+  void AddLogs() {
+    CLI::App* logs =
+        Add("logs", "Show what a container has written", "logs [OPTIONS] CONTAINER",
+            "  hmvm logs web\n"
+            "  hmvm logs -f --tail 20 web\n"
+            "  hmvm logs web 2>/dev/null     its standard output only",
+            [this]() -> Result<> {
+              if (typed_.tail != "all") {
+                const auto tail = ParseNumber(typed_.tail);
+                if (!tail.has_value()) {
+                  return Error{0, "--tail '" + typed_.tail + "': give a number of lines or 'all'"};
+                }
+                logs_.tail = *tail;
+              }
+              line_.command = logs_;
+              return {};
+            });
+    logs->add_flag("-f,--follow", logs_.follow, "Go on until the container ends");
+    logs->add_option("-n,--tail", typed_.tail, "Only the last lines")->capture_default_str();
+    logs->add_option("CONTAINER", logs_.container, "Name or id")->required();
+  }
+
+  static void AddContainers(CLI::App* command, std::vector<std::string>& containers) {
+    command->add_option("CONTAINER", containers, "Names or ids")->required();
+  }
+
+  void AddStop() {
+    CLI::App* stop =
+        Add("stop", "Stop containers: the stop signal, then SIGKILL", "stop [OPTIONS] CONTAINER...",
+            "  hmvm stop web\n"
+            "  hmvm stop -t 1 web db",
+            [this]() -> Result<> {
+              const auto timeout = ParseNumber(typed_.timeout);
+              if (!timeout.has_value() || *timeout > UINT32_MAX / 1000) {
+                return Error{0, "--time '" + typed_.timeout + "': give a number of seconds"};
+              }
+              stop_.timeout_s = static_cast<uint32_t>(*timeout);
+              line_.command = stop_;
+              return {};
+            });
+    stop->add_option("-t,--time", typed_.timeout, "Seconds between the two")->capture_default_str();
+    AddContainers(stop, stop_.containers);
+  }
+
+  void AddKill() {
+    CLI::App* kill = Add("kill", "Send a signal to containers", "kill [OPTIONS] CONTAINER...",
+                         "  hmvm kill web                 SIGKILL\n"
+                         "  hmvm kill -s HUP web",
+                         [this]() -> Result<> {
+                           HMVM_TRY_ASSIGN(kill_.signal, ParseSignal(typed_.signal));
+                           line_.command = kill_;
+                           return {};
+                         });
+    kill->add_option("-s,--signal", typed_.signal, "Name or number")->capture_default_str();
+    AddContainers(kill, kill_.containers);
+  }
+
+  void AddRm() {
+    CLI::App* rm = Add("rm", "Remove containers", "rm [OPTIONS] CONTAINER...",
+                       "  hmvm rm web\n"
+                       "  hmvm rm -f $(hmvm ps -aq)     also those that run",
+                       [this]() -> Result<> {
+                         line_.command = rm_;
+                         return {};
+                       });
+    rm->add_flag("-f,--force", rm_.force, "End the container first, whatever its state");
+    AddContainers(rm, rm_.containers);
+  }
+
+  void AddWait() {
+    CLI::App* wait = Add("wait", "Wait until containers end and print their exit codes", "wait CONTAINER...",
+                         "  hmvm wait web", [this]() -> Result<> {
+                           line_.command = wait_;
+                           return {};
+                         });
+    AddContainers(wait, wait_.containers);
+  }
+
+  void AddInspect() {
+    CLI::App* inspect =
+        Add("inspect", "Show all that is known of containers, as JSON", "inspect CONTAINER...",
+            "  hmvm inspect web\n"
+            "  hmvm inspect web | jq -r '.[0].status'",
+            [this]() -> Result<> {
+              line_.command = inspect_;
+              return {};
+            });
+    AddContainers(inspect, inspect_.containers);
+  }
+
+  void AddImages(CLI::App* images, const std::string& usage) {
+    images->set_help_flag("-h,--help", "Show this text");
+    images->formatter(std::make_shared<UsageFormatter>(usage + " [OPTIONS]"));
+    images->footer("Examples:\n  " + usage + "\n  " + usage + " --format json");
+    images->add_flag("-q,--quiet", images_.quiet, "Ids only");
+    AddFormat(images);
+    finish_[images] = [this]() -> Result<> {
+      HMVM_TRY(TakeFormat(images_.json));
+      line_.command = images_;
+      return {};
+    };
+  }
+
+  void AddImage() {
+    CLI::App* image = app_.add_subcommand("image", "Import, list and remove images");
+    image->set_help_flag("-h,--help", "Show this text");
+    image->require_subcommand(1);
+    CLI::App* import = Add(
+        "import", "Take an image from an OCI layout, an OCI archive or a docker save archive",
+        "image import [OPTIONS] PATH",
+        "  hmvm image import ./layout --name busybox\n"
+        "  docker save alpine | gzip > alpine.tar.gz; hmvm image import alpine.tar.gz",
+        [this]() -> Result<> {
+          line_.command = import_;
+          return {};
+        },
+        image);
+    import->add_option("--name", import_.name, "Name of the image (default: the one it carries)");
+    import->add_option("PATH", import_.path, "Directory or archive; archives may be compressed")->required();
+    CLI::App* rm = Add(
+        "rm", "Remove images", "image rm IMAGE...", "  hmvm image rm busybox",
+        [this]() -> Result<> {
+          line_.command = image_rm_;
+          return {};
+        },
+        image);
+    rm->add_option("IMAGE", image_rm_.images, "Names or ids")->required();
+    AddImages(image->add_subcommand("ls", "List images"), "hmvm image ls");
+    image->footer("Examples:\n  hmvm image import ./layout --name busybox\n  hmvm image ls");
+  }
+
+  void AddCheck() {
+    CLI::App* check =
+        Add("check", "Show what this host offers to microVMs, and what that means", "check [OPTIONS]",
+            "  hmvm check\n"
+            "  hmvm check --format json",
+            [this]() -> Result<> {
+              HMVM_TRY(TakeFormat(check_.json));
+              line_.command = check_;
+              return {};
+            });
+    AddFormat(check);
+  }
+
+  void AddVersion() {
+    CLI::App* version =
+        Add("version", "Show the version", "version [OPTIONS]", "  hmvm version", [this]() -> Result<> {
+          HMVM_TRY(TakeFormat(version_.json));
+          line_.command = version_;
+          return {};
+        });
+    AddFormat(version);
+  }
+
+  static std::optional<uint64_t> ParseNumber(const std::string& text) {
+    uint64_t value = 0;
+    const char* end = text.data() + text.size();
+    const auto [rest, code] = std::from_chars(text.data(), end, value);
+    if (code != std::errc() || rest != end) return std::nullopt;
+    return value;
+  }
+
+  CLI::App app_;
+  CommandLine line_;
+  std::map<CLI::App*, Finish> finish_;
+  std::vector<std::string> words_;  // behind the options of run and exec
+  CLI::App* run_app_ = nullptr;
+  CLI::App* exec_app_ = nullptr;
+
+  Typed typed_;
+  std::string entrypoint_;
+  RunOptions run_;
+  ExecOptions exec_;
+  PsOptions ps_;
+  LogsOptions logs_;
+  StopOptions stop_;
+  KillOptions kill_;
+  RmOptions rm_;
+  WaitOptions wait_;
+  InspectOptions inspect_;
+  ImagesOptions images_;
+  ImageImportOptions import_;
+  ImageRmOptions image_rm_;
+  CheckOptions check_;
+  VersionOptions version_;
+};
+
+}  // namespace
+
+Result<CommandLine> ParseCommandLine(std::vector<std::string> arguments) {
+  const auto parser = std::make_unique<Parser>();
+  return parser->Parse(std::move(arguments));
+}
+
+}  // namespace hmvm

@@ -1,0 +1,121 @@
+// What can be typed: the commands of `hmvm`, their options and help, parsed into plain values.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "base/result.h"
+
+namespace hmvm {
+
+struct RunOptions {
+  bool remove = false;
+  bool detach = false;
+  bool interactive = false;
+  bool terminal = false;
+  std::string name;
+  std::vector<std::string> env;
+  std::vector<std::string> env_files;
+  std::string working_dir;
+  std::string user;
+  std::string hostname;
+  std::optional<std::string> entrypoint;
+  uint32_t cpus = 1;
+  uint64_t memory_bytes = uint64_t{256} << 20;
+  bool read_only = false;
+  std::string kernel;
+  std::string platform = "auto";
+  std::string image;
+  std::vector<std::string> command;
+};
+
+struct ExecOptions {
+  bool interactive = false;
+  bool terminal = false;
+  std::vector<std::string> env;
+  std::string working_dir;
+  std::string user;
+  std::string container;
+  std::vector<std::string> command;
+};
+
+struct PsOptions {
+  bool all = false;
+  bool quiet = false;
+  bool json = false;
+};
+
+struct LogsOptions {
+  bool follow = false;
+  std::optional<uint64_t> tail;
+  std::string container;
+};
+
+struct StopOptions {
+  uint32_t timeout_s = 10;
+  std::vector<std::string> containers;
+};
+
+struct KillOptions {
+  int signal = 9;
+  std::vector<std::string> containers;
+};
+
+struct RmOptions {
+  bool force = false;
+  std::vector<std::string> containers;
+};
+
+struct WaitOptions {
+  std::vector<std::string> containers;
+};
+
+struct InspectOptions {
+  std::vector<std::string> containers;
+};
+
+struct ImagesOptions {
+  bool quiet = false;
+  bool json = false;
+};
+
+struct ImageImportOptions {
+  std::string name;
+  std::string path;
+};
+
+struct ImageRmOptions {
+  std::vector<std::string> images;
+};
+
+struct CheckOptions {
+  bool json = false;
+};
+
+struct VersionOptions {
+  bool json = false;
+};
+
+// Help was asked for: print and leave with success.
+struct HelpText {
+  std::string text;
+};
+
+using Command = std::variant<HelpText, RunOptions, ExecOptions, PsOptions, LogsOptions, StopOptions,
+                             KillOptions, RmOptions, WaitOptions, InspectOptions, ImagesOptions,
+                             ImageImportOptions, ImageRmOptions, CheckOptions, VersionOptions>;
+
+struct CommandLine {
+  std::string root = "/var/lib/hmvm";
+  std::string run_root = "/run/hmvm";
+  Command command;
+};
+
+// `arguments` without the program's name. An error is one sentence that names the argument and says where
+// help is.
+Result<CommandLine> ParseCommandLine(std::vector<std::string> arguments);
+
+}  // namespace hmvm
