@@ -56,12 +56,7 @@ Result<std::unique_ptr<Attachment>> Attachment::Start(Options options) {
   if (!self.signals_.valid()) return Error{errno, "signalfd"};
   self.ending_ = UniqueFd(::eventfd(0, EFD_CLOEXEC));
   if (!self.ending_.valid()) return Error{errno, "eventfd"};
-  if (self.options_.terminal && self.options_.in.valid() && ::isatty(STDIN_FILENO)) {
-    HMVM_TRY_ASSIGN(RawTerminal raw, RawTerminal::Enter(STDIN_FILENO));
-    self.raw_.emplace(std::move(raw));
-  }
   self.signal_thread_ = std::thread([&self] { self.TakeSignals(); });
-  if (self.options_.in.valid()) self.in_thread_ = std::thread([&self] { self.PumpInput(); });
   if (self.options_.out.valid()) {
     self.out_thread_ = std::thread([&self] { self.PumpOutput(self.options_.out, STDOUT_FILENO); });
   }
@@ -69,6 +64,16 @@ Result<std::unique_ptr<Attachment>> Attachment::Start(Options options) {
     self.err_thread_ = std::thread([&self] { self.PumpOutput(self.options_.err, STDERR_FILENO); });
   }
   return attachment;
+}
+
+Result<> Attachment::AttachInput() {
+  if (!options_.in.valid()) return {};
+  if (options_.terminal && ::isatty(STDIN_FILENO)) {
+    HMVM_TRY_ASSIGN(RawTerminal raw, RawTerminal::Enter(STDIN_FILENO));
+    raw_.emplace(std::move(raw));
+  }
+  in_thread_ = std::thread([this] { PumpInput(); });
+  return {};
 }
 
 Attachment::~Attachment() {

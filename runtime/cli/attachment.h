@@ -33,8 +33,11 @@ class Attachment {
 
   enum class HangUp { kNone, kDetached, kOutputClosed };
 
-  // Starts to pump, to and from; the callbacks come from the attachment's own threads.
+  // Starts to take signals and to pump output; the callbacks come from the attachment's own threads.
   static Result<std::unique_ptr<Attachment>> Start(Options options);
+  // Starts to pump input, with the terminal in raw mode. Once there is a process for it: until then, Ctrl-C
+  // is a signal to us.
+  Result<> AttachInput();
   // Ends all and restores the terminal.
   ~Attachment();
 

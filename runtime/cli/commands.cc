@@ -1,0 +1,36 @@
+#include "runtime/cli/commands.h"
+
+#include <unistd.h>
+
+#include <nlohmann/json.hpp>
+
+#include "base/file.h"
+#include "runtime/cli/output.h"
+
+namespace hmvm {
+
+void PrintError(const std::string& text) {
+  std::string line = "hmvm: ";
+  for (const char c : text) line += static_cast<unsigned char>(c) < 0x20 || c == 0x7f ? '?' : c;
+  (void)WriteAll(STDERR_FILENO, line + "\n");
+}
+
+Result<> Print(const std::string& text) {
+  if (auto written = WriteAll(STDOUT_FILENO, text); !written.has_value()) {
+    return Error{written.error().code, "write to standard output"};
+  }
+  return {};
+}
+
+Result<int> Execute(const Folders&, const HelpText& help) {
+  HMVM_TRY(Print(help.text));
+  return 0;
+}
+
+Result<int> Execute(const Folders&, const VersionOptions& options) {
+  HMVM_TRY(Print(options.json ? nlohmann::json({{"version", HMVM_VERSION}}).dump() + "\n"
+                              : std::string("hmvm ") + HMVM_VERSION + "\n"));
+  return 0;
+}
+
+}  // namespace hmvm

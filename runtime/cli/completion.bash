@@ -1,0 +1,97 @@
+# bash completion for hmvm(1); installed as share/bash-completion/completions/hmvm.
+
+_hmvm_containers() { # [-a]
+    hmvm ps "$@" --format json 2>/dev/null | sed -n 's/^ *"name": "\(.*\)",\{0,1\}$/\1/p'
+}
+
+_hmvm_images() {
+    hmvm images 2>/dev/null | sed -n '2,$s/ .*//p' | grep -v '^<none>$'
+}
+
+_hmvm() {
+    local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]}
+    local commands="run exec ps logs stop kill rm wait inspect images image check version"
+    local command='' word i words='' value=''
+    COMPREPLY=()
+
+    # The command is the first word that is no option; --root and --run-root take a value.
+    local operands=0
+    for ((i = 1; i < COMP_CWORD; i++)); do
+        word=${COMP_WORDS[i]}
+        if [ -n "$value" ]; then
+            value=''
+        elif [ -z "$command" ]; then
+            case $word in
+            --root | --run-root) value=1 ;;
+            -*) ;;
+            *) command=$word ;;
+            esac
+        else
+            case $command:$word in
+            run:--name | run:-[ewum] | run:--env | run:--env-file | run:--workdir | run:--user | run:--hostname | \
+                run:--entrypoint | run:--cpus | run:--memory | run:--kernel | run:--platform | \
+                exec:-[ewu] | exec:--env | exec:--workdir | exec:--user | logs:-n | logs:--tail | \
+                stop:-t | stop:--time | kill:-s | kill:--signal | *:--format | image:--name) value=1 ;;
+            *:-*) ;;
+            *) operands=$((operands + 1)) ;;
+            esac
+        fi
+    done
+
+    case $prev in
+    --root | --run-root)
+        mapfile -t COMPREPLY < <(compgen -d -- "$cur")
+        return
+        ;;
+    --env-file | --kernel)
+        mapfile -t COMPREPLY < <(compgen -f -- "$cur")
+        return
+        ;;
+    --platform) words="auto hardware ring3" ;;
+    --format) words="table json" ;;
+    -s | --signal) [ "$command" = kill ] && words="HUP INT QUIT KILL USR1 USR2 TERM STOP CONT" ;;
+    esac
+    if [ -n "$words" ]; then
+        mapfile -t COMPREPLY < <(compgen -W "$words" -- "$cur")
+        return
+    fi
+    [ -n "$value" ] && return
+
+    case $command in
+    '') words="$commands --root --run-root --help" ;;
+    run)
+        words="--rm --detach --interactive --tty --name --env --env-file --workdir --user --hostname --entrypoint --cpus
+               --memory --read-only --kernel --platform --help"
+        [[ $cur != -* ]] && words=$(_hmvm_images)
+        [ "$operands" -gt 0 ] && words=''
+        ;;
+    exec)
+        words="--interactive --tty --env --workdir --user --help"
+        [[ $cur != -* ]] && words=$(_hmvm_containers)
+        [ "$operands" -gt 0 ] && words=''
+        ;;
+    ps) words="--all --quiet --format --help" ;;
+    logs) words="--follow --tail --help $(_hmvm_containers -a)" ;;
+    stop) words="--time --help $(_hmvm_containers)" ;;
+    kill) words="--signal --help $(_hmvm_containers)" ;;
+    rm) words="--force --help $(_hmvm_containers -a)" ;;
+    wait | inspect) words="--help $(_hmvm_containers -a)" ;;
+    images) words="--quiet --format --help" ;;
+    image)
+        if [ "$operands" -eq 0 ]; then
+            words="import ls rm --help"
+        elif [[ " ${COMP_WORDS[*]} " == *" import "* && $cur != -* ]]; then
+            mapfile -t COMPREPLY < <(compgen -f -- "$cur")
+            return
+        elif [[ " ${COMP_WORDS[*]} " == *" rm "* ]]; then
+            words=$(_hmvm_images)
+        else
+            words="--name --quiet --format --help"
+        fi
+        ;;
+    check | version) words="--format --help" ;;
+    esac
+    mapfile -t COMPREPLY < <(compgen -W "$words" -- "$cur")
+}
+
+complete -F _hmvm hmvm

@@ -1,0 +1,110 @@
+// `hmvm images`, `hmvm image import`, `hmvm image rm`.
+#include <algorithm>
+
+#include <nlohmann/json.hpp>
+
+#include "images/store.h"
+#include "runtime/cli/commands.h"
+#include "runtime/cli/output.h"
+#include "runtime/container/size.h"
+
+namespace hmvm {
+namespace {
+
+using nlohmann::ordered_json;
+
+constexpr size_t kShortId = 12;
+
+std::string ShortId(const Image& image) {
+  constexpr std::string_view kPrefix = "sha256:";
+  const size_t begin = image.id.starts_with(kPrefix) ? kPrefix.size() : 0;
+  return image.id.substr(begin, kShortId);
+}
+
+ordered_json Details(const Image& image) {
+  return {{"id", image.id},
+          {"names", image.names},
+          {"chain_id", image.chain_id},
+          {"rootfs", image.rootfs_path},
+          {"size_bytes", image.size_bytes},
+          {"created", image.created},
+          {"architecture", image.architecture},
+          {"config",
+           {{"entrypoint", image.config.entrypoint},
+            {"cmd", image.config.cmd},
+            {"env", image.config.env},
+            {"working_dir", image.config.working_dir},
+            {"user", image.config.user},
+            {"stop_signal", image.config.stop_signal},
+            {"labels", image.config.labels},
+            {"exposed_ports", image.config.exposed_ports},
+            {"volumes", image.config.volumes}}}};
+}
+
+// The name of a container that runs from the image; empty when there is none.
+Result<std::string> UserOf(const Folders& folders, const Image& image) {
+  HMVM_TRY_ASSIGN(const ContainerStore containers, folders.OpenContainers());
+  HMVM_TRY_ASSIGN(const auto entries, containers.List());
+  for (const ContainerStore::Entry& entry : entries) {
+    if (entry.record.config.image_id == image.id && !IsFinal(entry.record.status())) return entry.record.name;
+  }
+  return std::string();
+}
+
+}  // namespace
+
+Result<int> Execute(const Folders& folders, const ImagesOptions& options) {
+  HMVM_TRY_ASSIGN(const ImageStore store, ImageStore::Open(folders.images()));
+  std::vector<Error> broken;
+  HMVM_TRY_ASSIGN(const std::vector<Image> images, store.List(&broken));
+  ordered_json list = ordered_json::array();
+  std::string ids;
+  Table table({"NAME", "IMAGE ID", "CREATED", "SIZE"});
+  for (const Image& image : images) {
+    ids += ShortId(image) + "\n";
+    if (options.json) list.push_back(Details(image));
+    const std::vector<std::string> none = {"<none>"};
+    for (const std::string& name : image.names.empty() ? none : image.names) {
+      table.Add({name, ShortId(image), image.created.substr(0, 10), FormatSize(image.size_bytes)});
+    }
+  }
+  for (const Error& error : broken) PrintError(error.Message());
+  const auto replace = ordered_json::error_handler_t::replace;
+  HMVM_TRY(Print(options.quiet  ? ids
+                 : options.json ? list.dump(2, ' ', false, replace) + "\n"
+                                : table.Format()));
+  return broken.empty() ? 0 : kExitFailed;
+}
+
+Result<int> Execute(const Folders& folders, const ImageImportOptions& options) {
+  HMVM_TRY_ASSIGN(ImageStore store, ImageStore::Open(folders.images()));
+  HMVM_TRY_ASSIGN(const Image image, store.Import(options.path, options.name));
+  HMVM_TRY(Print(image.id + "\n"));
+  return 0;
+}
+
+Result<int> Execute(const Folders& folders, const ImageRmOptions& options) {
+  HMVM_TRY_ASSIGN(ImageStore store, ImageStore::Open(folders.images()));
+  int exit_code = 0;
+  for (const std::string& name : options.images) {
+    auto removed = [&]() -> Result<> {
+      auto image = store.Find(name);
+      if (!image.has_value()) {
+        if (image.error().code != ENOENT) return image.error();
+        return Error{0, "no image '" + name + "'; `hmvm images` lists all"};
+      }
+      HMVM_TRY_ASSIGN(const std::string user, UserOf(folders, *image));
+      if (!user.empty())
+        return Error{0, "image '" + name + "' is used by container '" + user + "': stop it first"};
+      HMVM_TRY(store.Remove(name));
+      return Print(name + "\n");
+    }();
+    if (!removed.has_value()) {
+      PrintError(removed.error().Message());
+      exit_code = kExitFailed;
+    }
+  }
+  return exit_code;
+}
+
+}  // namespace hmvm

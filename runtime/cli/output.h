@@ -1,0 +1,26 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace hmvm {
+
+// Rows of text under headings, each column as wide as its widest cell, three spaces between.
+class Table {
+ public:
+  explicit Table(std::vector<std::string> headings) { rows_.push_back(std::move(headings)); }
+  void Add(std::vector<std::string> cells) { rows_.push_back(std::move(cells)); }
+  std::string Format() const;
+
+ private:
+  std::vector<std::vector<std::string>> rows_;
+};
+
+// "5 seconds", "about a minute", "3 hours": for people.
+std::string FormatAge(int64_t age_ns);
+
+// Arguments as one line, those with blanks in quotes, cut after `limit` characters.
+std::string FormatCommand(const std::vector<std::string>& args, size_t limit);
+
+}  // namespace hmvm

@@ -1,0 +1,46 @@
+#include "runtime/cli/supervisor_client.h"
+
+#include "runtime/supervisor/streams.h"
+
+namespace hmvm {
+
+namespace api = supervisor::v1;
+
+Result<SupervisorClient> SupervisorClient::Connect(const ContainerStore& store, const std::string& id) {
+  HMVM_TRY_ASSIGN(UniqueFd socket, ConnectUnix(store.RunFolder(id), "supervisor.sock"));
+  return SupervisorClient(std::move(socket));
+}
+
+Result<api::WaitResponse> SupervisorClient::Wait(api::WaitRequest::Until until) {
+  api::WaitRequest request;
+  request.set_until(until);
+  return Call<api::WaitResponse>("Wait", request);
+}
+
+Result<api::ExecResponse> SupervisorClient::Exec(const api::ExecRequest& request) {
+  return Call<api::ExecResponse>("Exec", request);
+}
+
+Result<> SupervisorClient::Signal(const std::string& exec_id, int signal) {
+  api::SignalRequest request;
+  request.set_exec_id(exec_id);
+  request.set_signal(static_cast<uint32_t>(signal));
+  HMVM_TRY(Call<api::Empty>("Signal", request));
+  return {};
+}
+
+Result<> SupervisorClient::Resize(const std::string& exec_id, const agent::v1::WindowSize& window) {
+  api::ResizeRequest request;
+  request.set_exec_id(exec_id);
+  *request.mutable_window() = window;
+  HMVM_TRY(Call<api::Empty>("Resize", request));
+  return {};
+}
+
+Result<api::WaitResponse> SupervisorClient::Stop(uint64_t timeout_ms, TtrpcClient::Timeout limit) {
+  api::StopRequest request;
+  request.set_timeout_ms(timeout_ms);
+  return Call<api::WaitResponse>("Stop", request, limit);
+}
+
+}  // namespace hmvm
