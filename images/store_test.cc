@@ -1,6 +1,8 @@
 #include "images/store.h"
 
+#include <linux/capability.h>
 #include <sys/mount.h>
+#include <sys/syscall.h>
 #include <sys/sysmacros.h>
 #include <sys/xattr.h>
 
@@ -11,6 +13,7 @@
 
 #include "base/process.h"
 #include "images/import.h"
+#include "images/scratch.h"
 #include "images/test_support.h"
 
 namespace hmvm {
@@ -391,6 +394,48 @@ TEST_F(StoreTest, TheErofsFileHoldsTheLayersAsTheyAre) {
   EXPECT_FALSE(std::filesystem::exists(mnt + "/gone"));
   EXPECT_EQ(stat_of("").st_mtim.tv_sec, 5);
   EXPECT_EQ(::umount2(mnt.c_str(), MNT_DETACH), 0);
+}
+
+TEST_F(StoreTest, WhatIsUnpackedInMemoryIsSeenByNobodyElse) {
+  std::filesystem::create_directory(dir_ / "scratch");
+  size_t seen_inside = 0;
+  size_t seen_outside = 0;
+  const auto ran = RunOnTmpfs(dir_ / "scratch", 1 << 20, [&]() -> Result<> {
+    test::WriteText(dir_ / "scratch/file", "x");
+    seen_inside = Count(dir_ / "scratch");
+    HMVM_TRY_ASSIGN(const auto outside, RunCommand({"/usr/bin/nsenter", "-t", std::to_string(::getpid()),
+                                                    "-m", "/usr/bin/test", "-e", dir_ / "scratch/file"}));
+    seen_outside = outside.exit_code == 0 ? 1 : 0;
+    return {};
+  });
+  if (!ran.has_value() && ran.error().code == EPERM) GTEST_SKIP() << "no right to mount";
+
+  ASSERT_TRUE(ran.has_value()) << ran.error().Message();
+  EXPECT_EQ(seen_inside, 1U);
+  EXPECT_EQ(seen_outside, 0U);
+  EXPECT_EQ(Count(dir_ / "scratch"), 0U);
+}
+
+// Capabilities belong to a thread, and those that it starts inherit them.
+void DropMountCapability() {
+  __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3, .pid = 0};
+  __user_cap_data_struct data[2] = {};
+  EXPECT_EQ(::syscall(SYS_capget, &header, data), 0);
+  for (auto* set : {&data[0].effective, &data[0].permitted, &data[0].inheritable})
+    *set &= ~(1U << CAP_SYS_ADMIN);
+  EXPECT_EQ(::syscall(SYS_capset, &header, data), 0);
+}
+
+TEST_F(StoreTest, WithoutTheRightToMountTheTreeIsMadeOnDisk) {
+  const Image in_memory = Import(MakeImage("same", "content"));
+  const std::string bytes = *ReadFile(in_memory.rootfs_path);
+  ASSERT_TRUE(store_->Remove("same").has_value());
+  std::thread([&] {
+    DropMountCapability();
+    Import(dir_ / "same");
+  }).join();
+
+  EXPECT_EQ(Sha256::Of(*ReadFile(in_memory.rootfs_path)), Sha256::Of(bytes));
 }
 
 TEST_F(StoreTest, TheSameLayersGiveTheSameBytes) {
