@@ -44,9 +44,9 @@ std::vector<Task> Tasks() {
             "${PIPESTATUS[@]};"
             " for i in {1..50}; do (echo $i) & done | sort -n | tail -n 2; wait; echo done")},
       {"BashSignals",
-       Bash("ulimit -c 0; trap 'echo usr1' USR1; kill -USR1 $$; for s in TERM SEGV KILL ABRT FPE; do"
-            " bash -c 'kill -'$s' $$' 2>/dev/null; echo $s $?; done; sleep 100 & kill %1; wait %1 "
-            "2>/dev/null; echo $?")},
+       Bash("ulimit -c 0; exec 2> /dev/null; trap 'echo usr1' USR1; kill -USR1 $$; for s in TERM SEGV KILL "
+            "ABRT FPE; do"
+            " bash -c 'kill -'$s' $$'; echo $s $?; done; sleep 100 & kill %1; wait %1; echo $?")},
       {"BashFiles",
        Bash("cd /tmp && mkdir d && cd d && umask 027 && touch a && ln a b && ln -s a c && mkfifo p && chmod "
             "4755 a &&"
@@ -172,7 +172,7 @@ class DebianTest : public testing::TestWithParam<Task> {
     if (!why_not_.empty()) return;
     sandbox_ = std::make_unique<Sandbox>();
     const fs::path layout = sandbox_->dir() / "debian", rootfs = sandbox_->dir() / "rootfs";
-    const Outcome made = RunProgram({SourceDir() / "tests/images/make-debian", layout});
+    const Outcome made = RunProgram({SourceDir() / "tests/images/make-debian", layout}, "", kBuildPatienceMs);
     ASSERT_EQ(made.exit_code, 0) << Describe(made);
     sandbox_->MustHmvm({"image", "import", "--name", "debian", layout});
     fs::create_directory(rootfs);

@@ -8,7 +8,8 @@ namespace {
 
 TEST(HardwarePlatformTest, BootsToTheAgentsAnswer) {
   if (const std::string why = WhyNoGuest(); !why.empty()) GTEST_SKIP() << "can't boot a guest: " << why;
-  const Outcome build = RunProgram({SourceDir() / "guest/kernel/build", "--variant", "emulated-ring0-test"});
+  const Outcome build = RunProgram({SourceDir() / "guest/kernel/build", "--variant", "emulated-ring0-test"},
+                                   "", kBuildPatienceMs);
   ASSERT_EQ(build.exit_code, 0) << Describe(build);
   const std::string kernel_dir = build.out.substr(0, build.out.find('\n'));
   Machine::Options options;
@@ -16,7 +17,8 @@ TEST(HardwarePlatformTest, BootsToTheAgentsAnswer) {
   options.kernel = kernel_dir + "/vmlinux";
   options.initramfs = GuestInitramfs();
   options.platform = "hardware";
-  options.command_line = "mitigations=off rodata=off cgroup.memory=nokmem";  // what ring 0 can't do, or too slowly
+  options.command_line =
+      "mitigations=off rodata=off cgroup.memory=nokmem";  // what ring 0 can't do, or too slowly
   Result<Machine> machine = Machine::Start(options);
   ASSERT_TRUE(machine.has_value()) << machine.error().Message();
 

@@ -173,13 +173,13 @@ bool Child::WaitFor(std::string_view text, const std::string Outcome::*stream, s
 bool Child::WaitForOutput(std::string_view text) { return WaitFor(text, &Outcome::out, seen_out_); }
 bool Child::WaitForError(std::string_view text) { return WaitFor(text, &Outcome::err, seen_err_); }
 
-Outcome Child::Wait() {
-  const auto deadline = Clock::now() + std::chrono::milliseconds(kPatienceMs);
+Outcome Child::Wait(int patience_ms) {
+  const auto deadline = Clock::now() + std::chrono::milliseconds(patience_ms);
   for (;;) {
-    const Step step = Move(kPatienceMs);
+    const Step step = Move(patience_ms);
     if (step == Step::kEnded) break;
     if (step == Step::kTimeout || Clock::now() > deadline) {
-      outcome_.err += "\n(test harness: killed after " + std::to_string(kPatienceMs / 1000) + " s)";
+      outcome_.err += "\n(test harness: killed after " + std::to_string(patience_ms / 1000) + " s)";
       Signal(SIGKILL);
       Reap(true);
     }
@@ -187,11 +187,11 @@ Outcome Child::Wait() {
   return outcome_;
 }
 
-Outcome RunProgram(const std::vector<std::string>& arguments, std::string_view input) {
+Outcome RunProgram(const std::vector<std::string>& arguments, std::string_view input, int patience_ms) {
   Child child(arguments);
   child.Send(input);
   child.EndInput();
-  return child.Wait();
+  return child.Wait(patience_ms);
 }
 
 }  // namespace hmvm::test

@@ -15,6 +15,8 @@ namespace hmvm::test {
 // How long anything may take before a test gives up: far beyond what it needs, so that a loaded machine does
 // not fail a test, and a hang still ends.
 inline constexpr int kPatienceMs = 120'000;
+// For what builds or downloads, once, into a cache.
+inline constexpr int kBuildPatienceMs = 1'800'000;
 
 // What a program left when it ended.
 struct Outcome {
@@ -57,7 +59,7 @@ class Child {
   bool WaitForOutput(std::string_view text);
   bool WaitForError(std::string_view text);
   // Until it has ended and its output has been read. On the end of patience it is killed: exit code 137.
-  Outcome Wait();
+  Outcome Wait(int patience_ms = kPatienceMs);
   bool Running();
 
  private:
@@ -82,6 +84,7 @@ class Child {
 };
 
 // Runs a program to its end with `input` as its whole standard input.
-Outcome RunProgram(const std::vector<std::string>& arguments, std::string_view input = {});
+Outcome RunProgram(const std::vector<std::string>& arguments, std::string_view input = {},
+                   int patience_ms = kPatienceMs);
 
 }  // namespace hmvm::test
