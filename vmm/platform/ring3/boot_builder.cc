@@ -16,6 +16,11 @@ constexpr uint64_t kLevel2Reach = 1024 * kMiB;
 // message than the guest's silence.
 constexpr uint64_t kLeastFree = 16 * kMiB;
 
+// Guest kernel and programs share ring 3, where most mitigations have no effect; patching lock prefixes away
+// costs more boot time than it gains; there is no serial port's interrupt, so its driver need not look for
+// it. The machine's line follows and may say otherwise.
+constexpr char kCommandLine[] = "mitigations=off noreplace-smp 8250.nr_uarts=0 ";
+
 uint64_t RoundUp(uint64_t value, uint64_t unit) { return (value + unit - 1) / unit * unit; }
 
 // Hands out pages one after the other behind the kernel.
@@ -104,7 +109,8 @@ Result<BootState> BuildBoot(const BootSource& source, const GuestMemory& memory,
   if (virtual_base % kLevel2Reach != 0 || virtual_base >> 47 != 0x1ffff) {
     return Error{ENOEXEC, "the kernel's virtual base is not at a GiB of the upper half"};
   }
-  if (source.command_line.size() >= sizeof(StartInfo::cmd_line)) {
+  const std::string command_line = kCommandLine + source.command_line;
+  if (command_line.size() >= sizeof(StartInfo::cmd_line)) {
     return Error{E2BIG, "the guest's command line is longer than 1023 bytes"};
   }
   HMVM_TRY(image.Load(memory));
@@ -116,7 +122,6 @@ Result<BootState> BuildBoot(const BootSource& source, const GuestMemory& memory,
   HMVM_TRY(WriteP2m(memory, p2m, window.frames()));
   HMVM_TRY_ASSIGN(const uint64_t start_info, pages.Take(kPageSize, "start info"));
   HMVM_TRY_ASSIGN(const uint64_t store, pages.Take(kPageSize, "store page"));
-  HMVM_TRY_ASSIGN(const uint64_t console, pages.Take(kPageSize, "console page"));
   HMVM_TRY_ASSIGN(const uint64_t stack, pages.Take(kPageSize, "first stack"));
 
   // The tables map themselves, and 512 KiB beyond all for the kernel to begin with; to whole 4 MiB (xen.h).
@@ -137,7 +142,6 @@ Result<BootState> BuildBoot(const BootSource& source, const GuestMemory& memory,
   info.nr_pages = window.frames();
   info.shared_info = Window::PhysicalOf(kSharedInfoOffset);
   info.store_frame = store / kPageSize;
-  info.console_frame = console / kPageSize;
   info.pt_base = virtual_base + tables.root;
   info.nr_pt_frames = tables.count;
   info.mfn_list = virtual_base + p2m;
@@ -145,7 +149,7 @@ Result<BootState> BuildBoot(const BootSource& source, const GuestMemory& memory,
     info.mod_start = virtual_base + initrd;
     info.mod_len = source.initrd.size();
   }
-  std::memcpy(info.cmd_line, source.command_line.data(), source.command_line.size());
+  std::memcpy(info.cmd_line, command_line.data(), command_line.size());
   HMVM_TRY(memory.Write(GuestAddress{start_info}, info));
   return BootState{.entry = entry,
                    .stack = virtual_base + stack + kPageSize,
