@@ -1,6 +1,7 @@
 // A driver for tests: writes real rings into guest memory, as a guest would, and bad ones as no guest should.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <functional>
 #include <optional>
@@ -56,6 +57,7 @@ class FakeQueue {
 
   // The next used element, if there is one.
   std::optional<vring_used_elem> TakeUsed();
+  uint16_t taken() const { return used_index_; }
 
  private:
   FakeHeap& heap_;
@@ -66,7 +68,7 @@ class FakeQueue {
   uint16_t used_index_ = 0;
 };
 
-// An Interrupt that counts.
+// An Interrupt that counts. Read needs_reset with the device's mutex held.
 class FakeInterrupt : public Interrupt {
  public:
   void SignalUsed() override {
@@ -76,8 +78,8 @@ class FakeInterrupt : public Interrupt {
   void SignalConfig() override { ++config; }
   void SetNeedsReset(const Error& why) override { needs_reset.push_back(why.what); }
 
-  int used = 0;
-  int config = 0;
+  std::atomic<int> used = 0;
+  std::atomic<int> config = 0;
   std::vector<std::string> needs_reset;
   std::function<void()> on_used;
 };

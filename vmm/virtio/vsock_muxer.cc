@@ -1,0 +1,211 @@
+#include "vmm/virtio/vsock_muxer.h"
+
+#include <linux/vm_sockets.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+
+#include <algorithm>
+
+namespace hmvm {
+namespace {
+
+// Answers to packets that belong to no connection, held at most.
+constexpr size_t kMaxResets = 256;
+constexpr uint32_t kFirstHostPort = 1u << 30;
+constexpr uint32_t kLastHostPort = (1u << 31) - 1;
+
+}  // namespace
+
+Result<std::unique_ptr<VsockBackend>> VsockMuxer::Create(Options options, EventLoop& loop) {
+  UniqueFd listener = std::move(options.listener);
+  std::unique_ptr<VsockMuxer> muxer(new VsockMuxer(std::move(options), loop));
+  if (listener.valid()) {
+    HMVM_TRY_ASSIGN(muxer->listener_,
+                    VsockListener::Create(std::move(listener), loop,
+                                          [muxer = muxer.get()](uint32_t port, UniqueFd socket) {
+                                            muxer->OnHostConnect(port, std::move(socket));
+                                          }));
+  }
+  return muxer;
+}
+
+void VsockMuxer::Serve() {
+  if (!options_.serve()) return;
+  // More than one round: let the loop's other handlers have their turn first.
+  loop_.Post([this] {
+    std::lock_guard lock(*options_.mutex);
+    Serve();
+  });
+}
+
+void VsockMuxer::OnHostConnect(uint32_t guest_port, UniqueFd socket) {
+  std::lock_guard lock(*options_.mutex);
+  if (!Add(VsockConnection::Origin::kHost, FreePorts(guest_port), std::move(socket))) {
+    ++refused_;
+    return;
+  }
+  Serve();
+}
+
+VsockPorts VsockMuxer::FreePorts(uint32_t guest_port) {
+  VsockPorts ports;
+  do {
+    ports = {.host = next_host_port_, .guest = guest_port};
+    next_host_port_ = next_host_port_ == kLastHostPort ? kFirstHostPort : next_host_port_ + 1;
+  } while (connections_.contains(ports));
+  return ports;
+}
+
+bool VsockMuxer::Add(VsockConnection::Origin origin, VsockPorts ports, UniqueFd socket) {
+  if (connections_.size() + draining_.size() >= kMaxConnections) return false;
+  auto connection = std::make_unique<VsockConnection>(origin, options_.guest_cid, ports, std::move(socket));
+  // Edge-triggered: a connection keeps in mind what it may do until the socket says no, so that one that has
+  // to wait for the guest costs nothing.
+  auto watch = loop_.OnEvents(connection->fd(), EPOLLIN | EPOLLOUT | EPOLLET,
+                              [this, connection = connection.get()](uint32_t events) -> Result<> {
+                                OnSocketEvents(connection, events);
+                                return {};
+                              });
+  if (!watch.has_value()) return false;
+  connection->SetWatch(std::move(*watch));
+  VsockConnection* added = connection.get();
+  connections_.emplace(ports, std::move(connection));
+  ++accepted_;
+  Settle(added);
+  return true;
+}
+
+void VsockMuxer::OnSocketEvents(VsockConnection* connection, uint32_t events) {
+  std::lock_guard lock(*options_.mutex);
+  if (connection->discarded) return;
+  connection->OnSocketEvents(events);
+  Settle(connection);
+  Serve();
+}
+
+bool VsockMuxer::AcceptsPackets() const { return resets_.size() < kMaxResets; }
+
+void VsockMuxer::OnPacket(const virtio_vsock_hdr& header, std::span<iovec> payload) {
+  if (header.type != VIRTIO_VSOCK_TYPE_STREAM) return Refuse(header);
+  const auto found = connections_.find({.host = header.dst_port, .guest = header.src_port});
+  if (found != connections_.end()) {
+    VsockConnection* connection = found->second.get();
+    connection->OnPacket(header, payload);
+    return Settle(connection);
+  }
+  if (header.op == VIRTIO_VSOCK_OP_REQUEST) return OnGuestConnect(header);
+  Refuse(header);
+}
+
+void VsockMuxer::OnGuestConnect(const virtio_vsock_hdr& request) {
+  UniqueFd socket = ConnectHost(request.dst_port);
+  const VsockPorts ports{.host = request.dst_port, .guest = request.src_port};
+  if (!socket.valid() || !Add(VsockConnection::Origin::kGuest, ports, std::move(socket)))
+    return Refuse(request);
+  // The request carries the guest's first credit.
+  virtio_vsock_hdr credit = request;
+  credit.op = VIRTIO_VSOCK_OP_CREDIT_UPDATE;
+  connections_.at(ports)->OnPacket(credit, {});
+}
+
+UniqueFd VsockMuxer::ConnectHost(uint32_t port) {
+  if (port == kAgentPort && options_.agent.valid()) return std::move(options_.agent);
+  if (port == kAgentPort || options_.path_prefix.empty()) return UniqueFd();
+  sockaddr_un address = {};
+  address.sun_family = AF_UNIX;
+  const std::string path = options_.path_prefix + "_" + std::to_string(port);
+  if (path.size() >= sizeof(address.sun_path)) return UniqueFd();
+  path.copy(address.sun_path, path.size());
+  UniqueFd socket(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+  if (!socket.valid()) return UniqueFd();
+  // A UNIX socket connects at once or, when the listener's queue is full, not at all.
+  if (::connect(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof(address)) < 0)
+    return UniqueFd();
+  return socket;
+}
+
+void VsockMuxer::Refuse(const virtio_vsock_hdr& header) {
+  if (header.op == VIRTIO_VSOCK_OP_RST) return;  // no answer to an answer
+  ++refused_;
+  resets_.push_back({.src_cid = VMADDR_CID_HOST,
+                     .dst_cid = options_.guest_cid,
+                     .src_port = header.dst_port,
+                     .dst_port = header.src_port,
+                     .len = 0,
+                     .type = header.type,
+                     .op = VIRTIO_VSOCK_OP_RST,
+                     .flags = 0,
+                     .buf_alloc = 0,
+                     .fwd_cnt = 0});
+}
+
+std::optional<virtio_vsock_hdr> VsockMuxer::NextPacket(std::span<iovec> room) {
+  if (!resets_.empty()) {
+    const virtio_vsock_hdr header = resets_.front();
+    resets_.pop_front();
+    return header;
+  }
+  while (!ready_.empty()) {
+    VsockConnection* connection = ready_.front();
+    ready_.pop_front();
+    connection->queued = false;
+    const auto header = connection->NextPacket(room);
+    Settle(connection);
+    if (header) return header;
+  }
+  return std::nullopt;
+}
+
+void VsockMuxer::Settle(VsockConnection* connection) {
+  if (connection->GoneForGuest()) {
+    // Still in the table, or draining already.
+    const auto found = connections_.find(connection->ports());
+    const bool in_table = found != connections_.end() && found->second.get() == connection;
+    if (in_table && !connection->Drained()) {
+      if (connection->queued) std::erase(ready_, connection);
+      connection->queued = false;
+      draining_.push_back(std::move(found->second));
+      connections_.erase(found);
+    } else if (connection->Drained()) {
+      TakeOut(connection);
+    }
+    return;
+  }
+  if (!connection->queued && connection->HasPacket()) {
+    connection->queued = true;
+    ready_.push_back(connection);
+  }
+}
+
+void VsockMuxer::TakeOut(VsockConnection* connection) {
+  if (connection->queued) std::erase(ready_, connection);
+  const auto found = connections_.find(connection->ports());
+  if (found != connections_.end() && found->second.get() == connection) {
+    connections_.erase(found);
+  } else {
+    std::erase_if(draining_, [connection](const auto& owned) { return owned.get() == connection; });
+  }
+  if (listener_ != nullptr) listener_->Retry();
+}
+
+void VsockMuxer::Reset() {
+  ready_.clear();
+  resets_.clear();
+  // Watches belong to the loop's thread: hand the connections over to die there.
+  auto dead = std::make_shared<std::vector<std::unique_ptr<VsockConnection>>>(std::move(draining_));
+  draining_.clear();
+  for (auto& [ports, connection] : connections_) dead->push_back(std::move(connection));
+  connections_.clear();
+  for (const auto& connection : *dead) connection->discarded = true;
+  loop_.Post([dead] {});
+}
+
+CounterList VsockMuxer::Counters() const {
+  return {{"connections", accepted_},
+          {"open_connections", connections_.size()},
+          {"draining_connections", draining_.size()},
+          {"refused", refused_}};
+}
+
+}  // namespace hmvm
