@@ -3,7 +3,6 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <sys/mman.h>
-#include <sys/resource.h>
 #include <unistd.h>
 
 #include <cstdint>
@@ -25,9 +24,6 @@ struct Workshop {
     path = ::mkdtemp(pattern.data());
     directory = *OpenFile(path, O_RDONLY | O_DIRECTORY);
     (void)!::symlinkat("sentinel", directory.get(), "sentinel");
-    // A file size limit instead of a full tmpfs.
-    const rlimit limit = {16 << 20, 16 << 20};
-    ::setrlimit(RLIMIT_FSIZE, &limit);
   }
   ~Workshop() {
     (void)RemoveContents(directory.get());
