@@ -97,7 +97,10 @@ Result<> BuildRootfs(int source, const ImageSource& image, const Digest& chain_i
   if (!built.has_value()) {
     // No right to mount, no room, or (before Linux 6.6) no user xattrs on tmpfs: the disk has all of them.
     const int code = built.error().code;
-    if (code == EPERM || code == ENOSPC || code == EOPNOTSUPP) built = build();
+    if (code == EPERM || code == ENOSPC || code == EOPNOTSUPP) {
+      ::unlink(made.c_str());  // it may be what filled the disk
+      built = build();
+    }
   }
   HMVM_TRY(std::move(built));
   if (::chmod(made.c_str(), 0400) < 0 || ::rename(made.c_str(), rootfs_path.c_str()) < 0) {

@@ -232,7 +232,10 @@ Result<Image> ImageStore::Import(const std::string& path, const std::string& nam
   HMVM_TRY(MakeDirectory(work_dir));
   auto imported = ImportImage(path, work_dir, layout.rootfs, wanted);
   HMVM_TRY(RemoveLeftovers(layout));
-  if (!imported.has_value()) return Wrap("import '" + path + "'", std::move(imported).error());
+  if (!imported.has_value()) {
+    const std::string where = imported.error().code == ENOSPC ? " into '" + dir_ + "'" : "";
+    return Wrap("import '" + path + "'" + where, std::move(imported).error());
+  }
 
   Image& image = imported->image;
   struct stat status = {};
