@@ -14,6 +14,7 @@
 #include "vmm/kvm/host_probe.h"
 #include "vmm/virtio/blk.h"
 #include "vmm/virtio/rng.h"
+#include "vmm/virtio/vsock.h"
 
 namespace hmvm {
 namespace {
@@ -174,6 +175,12 @@ Result<> Machine::AddVirtioDevices(MachineConfig& config) {
     if (!device.has_value()) return Wrap("disk '" + disk.file.name + "'", device.error());
     HMVM_TRY(AddVirtioDevice(std::move(*device)));
   }
+  HMVM_TRY_ASSIGN(auto vsock, Vsock::Create({.guest_cid = config.guest_cid,
+                                             .listener = std::move(config.vsock_listener),
+                                             .path_prefix = "",
+                                             .agent = std::move(config.agent)},
+                                            *device_loop_));
+  HMVM_TRY(AddVirtioDevice(std::move(vsock)));
   return AddVirtioDevice(std::make_unique<Rng>());
 }
 

@@ -58,6 +58,7 @@ Result<> BzImage::Load(const GuestMemory& memory) const {
   if (!memory.Slice(GuestAddress{load_address()}, memory_bytes_).has_value()) {
     return Error{EFAULT, "bzImage needs guest memory up to " + std::to_string(memory_end() >> 20) + " MiB"};
   }
+  memory.PreferHugePages(GuestAddress{load_address()}, memory_bytes_);
   return memory.WriteBytes(GuestAddress{load_address()}, payload_);
 }
 

@@ -173,6 +173,7 @@ Result<> ElfImage::Load(const GuestMemory& memory) const {
                                Hex(segment.physical_address) + " does not lie in the guest's memory"};
     }
   }
+  memory.PreferHugePages(GuestAddress{physical_start_}, physical_end_ - physical_start_);
   for (const ElfSegment& segment : segments_) {
     HMVM_TRY(memory.WriteBytes(GuestAddress{segment.physical_address},
                                file_.subspan(segment.file_offset, segment.file_bytes)));

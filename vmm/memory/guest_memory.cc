@@ -1,5 +1,7 @@
 #include "vmm/memory/guest_memory.h"
 
+#include <sys/mman.h>
+
 #include <algorithm>
 
 namespace hmvm {
@@ -36,6 +38,19 @@ Result<> GuestMemory::WriteBytes(GuestAddress address, std::span<const std::byte
   HMVM_TRY_ASSIGN(const std::span<std::byte> target, Slice(address, bytes.size()));
   std::memcpy(target.data(), bytes.data(), bytes.size());
   return {};
+}
+
+void GuestMemory::PreferHugePages(GuestAddress address, uint64_t length_bytes) const {
+  constexpr uint64_t kHugePageBytes = 2 << 20;
+  for (const Region& region : regions_) {
+    if (address < region.start) continue;
+    const uint64_t offset = address.value - region.start.value;
+    if (offset > region.host.size() || length_bytes > region.host.size() - offset) continue;
+    const uint64_t start = offset & ~(kHugePageBytes - 1);
+    const uint64_t whole = (offset + length_bytes + kHugePageBytes - 1) & ~(kHugePageBytes - 1);
+    const uint64_t end = std::min<uint64_t>(whole, region.host.size());
+    ::madvise(region.host.data() + start, end - start, MADV_HUGEPAGE);
+  }
 }
 
 }  // namespace hmvm

@@ -64,6 +64,11 @@ class GuestMemory {
   }
   Result<> WriteBytes(GuestAddress address, std::span<const std::byte> bytes) const;
 
+  // Asks the host for huge pages where [address, address + length_bytes) will be filled, up to their whole:
+  // one fault for 2 MiB, and one entry in the guest's second-level page tables. A hint; nothing outside RAM
+  // happens.
+  void PreferHugePages(GuestAddress address, uint64_t length_bytes) const;
+
  private:
   explicit GuestMemory(Mapping mapping);
 

@@ -39,6 +39,17 @@ TEST(GuestMemoryTest, ValuesAreReadAsWritten) {
   EXPECT_EQ(memory.Read<uint32_t>(GuestAddress{5}).value(), 0xdeadbeefu);
 }
 
+TEST(GuestMemoryTest, HugePagesAreAHintThatChangesNoContentAndTakesAnyRange) {
+  const GuestMemory memory = GuestMemory::Create(4 << 20).value();
+  ASSERT_TRUE(memory.Write<uint32_t>(GuestAddress{0x200000}, 7).has_value());
+
+  memory.PreferHugePages(GuestAddress{0x200000}, 0x100000);
+  memory.PreferHugePages(GuestAddress{0x200000}, UINT64_MAX);
+  memory.PreferHugePages(GuestAddress{UINT64_MAX}, 1);
+
+  EXPECT_EQ(memory.Read<uint32_t>(GuestAddress{0x200000}).value(), 7u);
+}
+
 TEST(GuestMemoryTest, SizeThatIsNotWholePagesIsRefused) {
   EXPECT_FALSE(GuestMemory::Create(4097).has_value());
 }
