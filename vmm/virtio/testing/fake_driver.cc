@@ -24,7 +24,7 @@ GuestAddress FakeHeap::Allocate(uint64_t bytes, uint64_t align) {
   return address;
 }
 
-FakeQueue::FakeQueue(FakeHeap& heap, uint16_t size, uint64_t features) : heap_(heap), features_(features) {
+FakeQueue::FakeQueue(FakeHeap& heap, uint16_t size, uint64_t features) : heap_(&heap), features_(features) {
   state_.size = size;
   state_.ready = true;
   state_.descriptors = heap.Allocate(size * sizeof(vring_desc));
@@ -32,37 +32,37 @@ FakeQueue::FakeQueue(FakeHeap& heap, uint16_t size, uint64_t features) : heap_(h
   state_.used = heap.Allocate(6 + size * sizeof(vring_used_elem));
 }
 
-Queue FakeQueue::MakeDeviceQueue() const { return *Queue::Create(heap_.memory(), state_, features_); }
+Queue FakeQueue::MakeDeviceQueue() const { return *Queue::Create(heap_->memory(), state_, features_); }
 
 void FakeQueue::WriteDescriptor(uint16_t index, const vring_desc& descriptor) {
   const GuestAddress address{state_.descriptors.value + index * sizeof(vring_desc)};
-  if (!heap_.memory().Write(address, descriptor).has_value()) std::abort();
+  if (!heap_->memory().Write(address, descriptor).has_value()) std::abort();
 }
 
 void FakeQueue::MakeAvailable(uint16_t head) {
   const uint64_t slot = available_index_ % state_.size;
-  Field(heap_.memory(), state_.available, 4 + 2 * slot).store(head, std::memory_order_relaxed);
+  Field(heap_->memory(), state_.available, 4 + 2 * slot).store(head, std::memory_order_relaxed);
   SetAvailableIndex(++available_index_);
 }
 
 void FakeQueue::SetAvailableIndex(uint16_t index) {
-  Field(heap_.memory(), state_.available, 2).store(index, std::memory_order_release);
+  Field(heap_->memory(), state_.available, 2).store(index, std::memory_order_release);
 }
-void FakeQueue::SetAvailableFlags(uint16_t flags) { Field(heap_.memory(), state_.available, 0).store(flags); }
+void FakeQueue::SetAvailableFlags(uint16_t flags) { Field(heap_->memory(), state_.available, 0).store(flags); }
 void FakeQueue::SetUsedEvent(uint16_t index) {
-  Field(heap_.memory(), state_.available, 4 + 2 * state_.size).store(index);
+  Field(heap_->memory(), state_.available, 4 + 2 * state_.size).store(index);
 }
-uint16_t FakeQueue::UsedFlags() const { return Field(heap_.memory(), state_.used, 0).load(); }
+uint16_t FakeQueue::UsedFlags() const { return Field(heap_->memory(), state_.used, 0).load(); }
 uint16_t FakeQueue::AvailableEvent() const {
-  return Field(heap_.memory(), state_.used, 4 + 8 * state_.size).load();
+  return Field(heap_->memory(), state_.used, 4 + 8 * state_.size).load();
 }
 uint16_t FakeQueue::UsedIndex() const {
-  return Field(heap_.memory(), state_.used, 2).load(std::memory_order_acquire);
+  return Field(heap_->memory(), state_.used, 2).load(std::memory_order_acquire);
 }
 
 uint16_t FakeQueue::Add(std::span<const Buffer> buffers, bool indirect) {
   const uint16_t head = next_descriptor_;
-  const GuestAddress table = indirect ? heap_.Allocate(buffers.size() * sizeof(vring_desc)) : GuestAddress{};
+  const GuestAddress table = indirect ? heap_->Allocate(buffers.size() * sizeof(vring_desc)) : GuestAddress{};
   for (size_t i = 0; i < buffers.size(); ++i) {
     const bool last = i + 1 == buffers.size();
     const uint16_t next = indirect ? static_cast<uint16_t>(i + 1) : (next_descriptor_ + 1) % state_.size;
@@ -74,7 +74,7 @@ uint16_t FakeQueue::Add(std::span<const Buffer> buffers, bool indirect) {
         .next = last ? uint16_t{0} : next};
     if (indirect) {
       const GuestAddress entry{table.value + i * sizeof(vring_desc)};
-      if (!heap_.memory().Write(entry, descriptor).has_value()) std::abort();
+      if (!heap_->memory().Write(entry, descriptor).has_value()) std::abort();
     } else {
       WriteDescriptor(next_descriptor_, descriptor);
       next_descriptor_ = (next_descriptor_ + 1) % state_.size;
@@ -96,7 +96,7 @@ std::optional<vring_used_elem> FakeQueue::TakeUsed() {
   const uint64_t slot = used_index_++ % state_.size;
   // Ask to be signalled for the next one.
   SetUsedEvent(used_index_);
-  return *heap_.memory().Read<vring_used_elem>(
+  return *heap_->memory().Read<vring_used_elem>(
       GuestAddress{state_.used.value + 4 + slot * sizeof(vring_used_elem)});
 }
 

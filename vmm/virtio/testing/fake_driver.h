@@ -60,7 +60,7 @@ class FakeQueue {
   uint16_t taken() const { return used_index_; }
 
  private:
-  FakeHeap& heap_;
+  FakeHeap* heap_;
   QueueState state_;
   uint64_t features_;
   uint16_t next_descriptor_ = 0;
