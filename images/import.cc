@@ -114,7 +114,10 @@ Result<> BuildRootfs(int source, const ImageSource& image, const Digest& chain_i
 std::string ChainId(const std::vector<std::string>& diff_ids) {
   if (diff_ids.empty()) return Sha256::Of("").text();
   std::string chain_id = diff_ids[0];
-  for (size_t i = 1; i < diff_ids.size(); ++i) chain_id = Sha256::Of(chain_id + " " + diff_ids[i]).text();
+  for (size_t i = 1; i < diff_ids.size(); ++i) {
+    chain_id += " " + diff_ids[i];
+    chain_id = Sha256::Of(chain_id).text();
+  }
   return chain_id;
 }
 

@@ -39,6 +39,7 @@ Result<> CheckVersion(const Json& json, const std::string& what) {
 
 std::vector<std::string> Keys(const std::map<std::string, Json>& set) {
   std::vector<std::string> keys;
+  keys.reserve(set.size());
   for (const auto& [key, value] : set) keys.push_back(key);
   return keys;
 }

@@ -45,6 +45,8 @@ struct Layout {
   std::string lock, images, names, rootfs, tmp;
 };
 
+std::string Join(const std::string& directory, const std::string& file) { return directory + "/" + file; }
+
 struct CloseDirectory {
   void operator()(DIR* directory) const { ::closedir(directory); }
 };
@@ -80,7 +82,7 @@ Result<std::vector<Document>> ReadAll(const std::string& directory,
   std::vector<Document> documents;
   for (const std::string& file : files) {
     if (!file.ends_with(kJson)) continue;  // WriteFileAtomic's work in progress
-    const std::string path = directory + "/" + file;
+    const std::string path = Join(directory, file);
     auto text = ReadFile(path);
     if (!text.has_value()) {
       if (text.error().code != ENOENT) broken.push_back(std::move(text).error());  // else removed just now
@@ -111,7 +113,7 @@ Result<> RemoveLeftovers(const Layout& layout) {
   for (const std::string& directory : {layout.images, layout.names}) {
     HMVM_TRY_ASSIGN(const std::vector<std::string> files, FilesIn(directory));
     for (const std::string& file : files) {
-      if (!file.ends_with(kJson)) HMVM_TRY(Unlink(directory + "/" + file));
+      if (!file.ends_with(kJson)) HMVM_TRY(Unlink(Join(directory, file)));
     }
   }
   return {};
@@ -126,7 +128,7 @@ Result<> CollectRootfs(const Layout& layout) {
   for (const Image& image : images) used.insert(layout.Rootfs(image.chain_id));
   HMVM_TRY_ASSIGN(const std::vector<std::string> files, FilesIn(layout.rootfs));
   for (const std::string& file : files) {
-    const std::string path = layout.rootfs + "/" + file;
+    const std::string path = Join(layout.rootfs, file);
     if (!used.contains(path)) HMVM_TRY(Unlink(path));
   }
   return {};

@@ -340,6 +340,21 @@ TEST_F(StoreTest, TheStoreIsClosedToOtherUsers) {
   EXPECT_EQ(status.st_mode & 07777, 0700U);
 }
 
+TEST_F(StoreTest, MakeBusyboxMakesTheSameImageEachTime) {
+  const auto first = RunCommand({HMVM_MAKE_BUSYBOX, "-o", dir_ / "one"});
+  ASSERT_TRUE(first.has_value()) << first.error().Message();
+  if (first->output.find("busybox-static") != std::string::npos) GTEST_SKIP() << first->output;
+  ASSERT_EQ(first->output, dir_ / "one/busybox\n");
+  ASSERT_EQ(RunCommand({HMVM_MAKE_BUSYBOX, "-o", dir_ / "two"})->exit_code, 0);
+
+  const Image image = Import(dir_ / "one/busybox");
+
+  EXPECT_EQ(Import(dir_ / "two/busybox").id, image.id);
+  EXPECT_THAT(image.names, ElementsAre("busybox:latest"));
+  EXPECT_THAT(image.config.cmd, ElementsAre("sh"));
+  EXPECT_EQ(*ReadFile(dir_ / "one/busybox/index.json"), *ReadFile(dir_ / "two/busybox/index.json"));
+}
+
 // The kernel as judge: what the guest will see.
 TEST_F(StoreTest, TheErofsFileHoldsTheLayersAsTheyAre) {
   const std::string capability("\x01\0\0\x02\0\x04\0\0\0\0\0\0\0\0\0\0\0\0\0\0", 20);
