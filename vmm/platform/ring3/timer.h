@@ -21,7 +21,7 @@ class VcpuTimer {
   VcpuTimer& operator=(const VcpuTimer&) = delete;
   ~VcpuTimer();
 
-  // Once, before the rest.
+  // Once. Deadlines set before count from then on.
   Result<> Start(const Vcpu& vcpu);
   bool started() const { return timer_.has_value(); }
 

@@ -48,6 +48,7 @@ Result<> VcpuTimer::Start(const Vcpu& vcpu) {
   timer_t timer;
   if (::timer_create(CLOCK_MONOTONIC, &event, &timer) != 0) return Error{errno, "timer_create for a vCPU"};
   timer_ = timer;
+  if (deadline_ns_.has_value()) Set(*deadline_ns_);
   return {};
 }
 
@@ -68,7 +69,8 @@ bool VcpuTimer::TakeExpired() {
   if (now < *deadline_ns_) {
     // The guest counts TSC ticks, the host's timer its own clock: on a difference wait for the rest.
     itimerspec left;
-    if (::timer_gettime(*timer_, &left) == 0 && left.it_value.tv_sec == 0 && left.it_value.tv_nsec == 0) {
+    if (timer_.has_value() && ::timer_gettime(*timer_, &left) == 0 && left.it_value.tv_sec == 0 &&
+        left.it_value.tv_nsec == 0) {
       Arm(*deadline_ns_ - now);
     }
     return false;
@@ -78,6 +80,7 @@ bool VcpuTimer::TakeExpired() {
 }
 
 void VcpuTimer::Arm(uint64_t in_ns) const {
+  if (!timer_.has_value()) return;  // Start() will
   constexpr uint64_t kNsPerSecond = 1'000'000'000;
   itimerspec spec = {};
   spec.it_value.tv_sec = static_cast<time_t>(in_ns / kNsPerSecond);

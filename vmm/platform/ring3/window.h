@@ -35,6 +35,8 @@ class Window {
   uint64_t page_types_offset() const { return kM2pOffset + frames_ * sizeof(uint64_t); }
   void SetPageType(uint64_t frame, uint8_t level) const;
 
+  std::span<const std::byte> bytes() const { return mapping_.bytes(); }
+
   // Addresses in the guest.
   static constexpr uint64_t AddressOf(uint64_t offset) { return kMonitorBase + offset; }
   static constexpr uint64_t PhysicalOf(uint64_t offset) { return kPlatformWindowStart + offset; }

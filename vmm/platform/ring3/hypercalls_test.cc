@@ -1,0 +1,138 @@
+#include "vmm/platform/ring3/hypercalls.h"
+
+#include <cerrno>
+#include <cstring>
+#include <string>
+
+#include <gtest/gtest.h>
+
+#include "vmm/platform/ring3/testing.h"
+
+namespace hmvm::ring3 {
+namespace {
+
+class HypercallsTest : public ::testing::Test {
+ protected:
+  static constexpr uint64_t kNowhere = 0x1234;  // not mapped
+
+  HypercallsWithoutVcpu guest_;
+};
+
+TEST_F(HypercallsTest, UnknownNumbersAreRefused) {
+  EXPECT_EQ(guest_.Call(63, {}), -ENOSYS);
+  EXPECT_EQ(guest_.Call(UINT64_MAX, {}), -ENOSYS);
+  EXPECT_EQ(guest_.Call(kHypercallMmuUpdate, {}), -ENOSYS);  // the monitor's
+}
+
+TEST_F(HypercallsTest, PointersToNowhereAreRefused) {
+  EXPECT_EQ(guest_.Call(kHypercallSetTrapTable, {kNowhere}), -EFAULT);
+  EXPECT_EQ(guest_.Call(kHypercallMemoryOp, {kMemoryMap, kNowhere}), -EFAULT);
+  EXPECT_EQ(guest_.Call(kHypercallConsoleIo, {kConsoleWrite, 5, kNowhere}), -EFAULT);
+  EXPECT_EQ(guest_.Call(kHypercallVcpuOp, {kVcpuRegisterInfo, 0, kNowhere}), -EFAULT);
+  EXPECT_EQ(guest_.Call(kHypercallVcpuOp, {kVcpuRegisterTimeArea, 0, kNowhere}), -EFAULT);
+  EXPECT_EQ(guest_.Call(kHypercallVcpuOp, {kVcpuSetSingleshotTimer, 0, kNowhere}), -EFAULT);
+  EXPECT_EQ(guest_.Call(kHypercallSchedOp, {kSchedShutdown, kNowhere}), -EFAULT);
+  EXPECT_EQ(guest_.Call(kHypercallCallbackOp, {kCallbackRegister, kNowhere}), -EFAULT);
+  EXPECT_EQ(guest_.Call(kHypercallEventChannelOp, {kEventBindVirq, kNowhere}), -EFAULT);
+}
+
+TEST_F(HypercallsTest, TrapTableIsTaken) {
+  const TrapInfo table[] = {{14, kTrapMasksEvents, 0, 0, 0x1111}, {255, 0, 0, 0, 0x2222}, {0, 0, 0, 0, 0}};
+
+  EXPECT_EQ(guest_.Call(kHypercallSetTrapTable, {guest_.Put(table)}), 0);
+
+  EXPECT_EQ(guest_.window().cpu().page_fault_entry, 0x1111U);
+  EXPECT_EQ(guest_.window().cpu().traps[14].handler, 0x1111U);
+}
+
+TEST_F(HypercallsTest, TrapTableWithoutAnEndIsRefused) {
+  TrapInfo table[300];
+  for (TrapInfo& trap : table) trap = {3, 0, 0, 0, 0x1111};
+
+  EXPECT_EQ(guest_.Call(kHypercallSetTrapTable, {guest_.Put(table)}), -EINVAL);
+}
+
+TEST_F(HypercallsTest, VcpuInfoOutsideRamOrAcrossAPageIsRefused) {
+  const auto place = [this](uint64_t frame, uint32_t offset) {
+    return guest_.Call(kHypercallVcpuOp, {kVcpuRegisterInfo, 0, guest_.Put(VcpuInfoPlace{frame, offset, 0})});
+  };
+
+  EXPECT_EQ(place(HypercallsWithoutVcpu::kMemoryBytes / kPageSize, 0), -EINVAL);
+  EXPECT_EQ(place(UINT64_MAX, 0), -EINVAL);
+  EXPECT_EQ(place(UINT64_MAX / kPageSize + 1, 0), -EINVAL);
+  EXPECT_EQ(place(kPlatformWindowStart / kPageSize, 0), -EINVAL);
+  EXPECT_EQ(place(8, kPageSize - 8), -EINVAL);
+  EXPECT_EQ(place(8, 3), -EINVAL);
+}
+
+TEST_F(HypercallsTest, VcpuInfoMovesWithWhatIsPending) {
+  EXPECT_EQ(guest_.Call(kHypercallVcpuOp, {kVcpuRegisterInfo, 0, guest_.Put(VcpuInfoPlace{8, 64, 0})}), 0);
+
+  EXPECT_EQ(guest_.window().cpu().vcpu_info, kDirectMapBase + 8 * kPageSize + 64);
+  EXPECT_EQ(guest_.memory().Read<uint8_t>(GuestAddress{8 * kPageSize + 64}).value(), 1);
+}
+
+TEST_F(HypercallsTest, MemoryMapNeedsRoom) {
+  const uint64_t buffer = HypercallsWithoutVcpu::kAddress + 0x8000;
+
+  EXPECT_EQ(guest_.Call(kHypercallMemoryOp, {kMemoryMap, guest_.Put(MemoryMap{0, 0, buffer})}), -EINVAL);
+  EXPECT_EQ(guest_.Call(kHypercallMemoryOp, {kMemoryMap, guest_.Put(MemoryMap{1, 0, buffer})}), 0);
+
+  const auto entry = guest_.memory().Read<E820Entry>(GuestAddress{0x8000}).value();
+  EXPECT_EQ(entry.size_bytes, HypercallsWithoutVcpu::kMemoryBytes);
+}
+
+TEST_F(HypercallsTest, ShutdownReasonsEndTheMachine) {
+  EXPECT_EQ(guest_.Call(kHypercallSchedOp, {kSchedShutdown, guest_.Put(uint32_t{77})}), -EINVAL);
+  EXPECT_FALSE(guest_.calls().end().has_value());
+
+  EXPECT_EQ(guest_.Call(kHypercallSchedOp, {kSchedShutdown, guest_.Put(uint32_t{kShutdownCrash})}), 0);
+
+  EXPECT_EQ(guest_.calls().end(), MachineEnd::kPanic);
+}
+
+TEST_F(HypercallsTest, BlockUnmasksAndWaits) {
+  guest_.events().SetMasked(true);
+
+  EXPECT_EQ(guest_.Call(kHypercallSchedOp, {kSchedBlock}), 0);
+
+  EXPECT_EQ(guest_.waits(), 1);
+  EXPECT_EQ(guest_.events().vcpu_info()->upcall_mask, 0);
+}
+
+TEST_F(HypercallsTest, PassedDeadlineIsRefusedWhenTheGuestAsks) {
+  const uint64_t timer = guest_.Put(SingleshotTimer{0, kSingleshotFuture, 0});
+
+  EXPECT_EQ(guest_.Call(kHypercallVcpuOp, {kVcpuSetSingleshotTimer, 0, timer}), -ETIME);
+}
+
+TEST_F(HypercallsTest, OtherVcpusDoNotExist) {
+  EXPECT_EQ(guest_.Call(kHypercallVcpuOp, {kVcpuIsUp, 1}), -ENOENT);
+}
+
+TEST_F(HypercallsTest, GuestSendsOnlyToItsOwnIpis) {
+  EXPECT_EQ(guest_.Call(kHypercallEventChannelOp, {kEventSend, guest_.Put(EventChannels::DevicePort(0))}), 0);
+  EXPECT_FALSE(guest_.events().Pending());
+
+  EXPECT_EQ(guest_.Call(kHypercallEventChannelOp, {kEventBindIpi, guest_.Put(BindIpi{0, 0})}), 0);
+  EXPECT_EQ(guest_.Call(kHypercallEventChannelOp, {kEventSend, guest_.Put(guest_.Get<BindIpi>().port)}), 0);
+
+  EXPECT_TRUE(guest_.events().Pending());
+}
+
+TEST_F(HypercallsTest, DebugStatusIsWhatTheGuestLeftThere) {
+  constexpr Hypercalls::Arguments status = {6};
+
+  EXPECT_EQ(guest_.Call(kHypercallGetDebugreg, status) & (1 << 14), 0);
+  EXPECT_EQ(guest_.Call(kHypercallSetDebugreg, {6, 0xffff0ff0}), 0);
+  EXPECT_EQ(guest_.Call(kHypercallGetDebugreg, status), 0xffff0ff0);
+}
+
+TEST_F(HypercallsTest, EveryNumberOfTheTableHasAName) {
+  EXPECT_EQ(Hypercalls::NameOf(kHypercallMmuUpdate), "mmu_update");
+  EXPECT_EQ(Hypercalls::NameOf(kHypercallSchedOp), "sched_op");
+  EXPECT_TRUE(Hypercalls::NameOf(63).empty());
+}
+
+}  // namespace
+}  // namespace hmvm::ring3

@@ -1,0 +1,95 @@
+#include "vmm/platform/ring3/window.h"
+
+#include <cstring>
+#include <map>
+
+#include <gtest/gtest.h>
+
+#include "vmm/platform/ring3/monitor/xen_mmu.h"
+
+namespace hmvm::ring3 {
+namespace {
+
+// What a root's slot of the monitor maps: address to leaf entry, the permissions of all levels combined.
+std::map<uint64_t, uint64_t> LeavesBelow(const Window& window, uint64_t entry, int level, uint64_t address) {
+  std::map<uint64_t, uint64_t> leaves;
+  const std::span<const std::byte> bytes = window.bytes();
+  const uint64_t table = (entry & kEntryAddress) - kPlatformWindowStart;
+  for (uint64_t i = 0; i < 512; ++i) {
+    uint64_t next;
+    std::memcpy(&next, bytes.data() + table + 8 * i, sizeof(next));
+    if ((next & kEntryPresent) == 0) continue;
+    const uint64_t at = address + (i << (12 + 9 * (level - 1)));
+    if (level == 1 || (next & kEntryLarge) != 0) {
+      leaves[at] = next & (entry | ~(kEntryUser | kEntryWritable));
+    } else {
+      leaves.merge(LeavesBelow(window, next, level - 1, at));
+    }
+  }
+  return leaves;
+}
+
+class WindowTest : public ::testing::Test {
+ protected:
+  WindowTest() : memory_(*GuestMemory::Create(64 << 20)), window_(*Window::Create(memory_)) {}
+  std::map<uint64_t, uint64_t> View(uint64_t entry) { return LeavesBelow(window_, entry, 3, kMonitorBase); }
+
+  GuestMemory memory_;
+  Window window_;
+};
+
+TEST_F(WindowTest, UserReachesOnePageAndCannotWriteIt) {
+  std::map<uint64_t, uint64_t> reachable;
+  for (const auto& [address, entry] : View(window_.cpu().user_view)) {
+    if ((entry & kEntryUser) != 0) reachable[address] = entry;
+  }
+
+  ASSERT_EQ(reachable.size(), 1U);
+  EXPECT_EQ(reachable.begin()->first, Window::AddressOf(kBlockOffset + kBlockEntry));
+  EXPECT_EQ(reachable.begin()->second & kEntryWritable, 0U);
+}
+
+TEST_F(WindowTest, UsersPageIsNothingButInt3) {
+  const std::span<const std::byte> page = window_.bytes().subspan(kBlockOffset + kBlockEntryUser, kPageSize);
+
+  for (const std::byte byte : page) ASSERT_EQ(byte, std::byte{0xcc});
+}
+
+TEST_F(WindowTest, KernelCannotReachStubsAndDescriptorTables) {
+  const auto view = View(window_.kernel_view());
+
+  for (const uint64_t page : {kBlockIdtKernel, kBlockStubs, kBlockGdt}) {
+    EXPECT_EQ(view.at(Window::AddressOf(kBlockOffset + page)) & kEntryUser, 0U) << page;
+  }
+}
+
+TEST_F(WindowTest, NoPageOfTheKernelsViewIsWritableAndExecutable) {
+  for (const auto& [address, entry] : View(window_.kernel_view())) {
+    if ((entry & kEntryUser) == 0) continue;
+    EXPECT_TRUE((entry & kEntryWritable) == 0 || (entry & kEntryNoExecute) != 0) << std::hex << address;
+  }
+}
+
+TEST_F(WindowTest, ViewsAgreeOnWhatStubsNeed) {
+  const auto kernel = View(window_.kernel_view());
+  const auto user = View(window_.cpu().user_view);
+
+  // A stub changes from one view to the other between two instructions.
+  for (const uint64_t page : {kBlockStubs, kBlockGdt, kBlockCpu}) {
+    const uint64_t address = Window::AddressOf(kBlockOffset + page);
+    EXPECT_EQ(kernel.at(address) & kEntryAddress, user.at(address) & kEntryAddress) << page;
+  }
+}
+
+TEST_F(WindowTest, PageFaultsLeadElsewhereInEachView) {
+  uint64_t kernel_gate;
+  uint64_t user_gate;
+  std::memcpy(&kernel_gate, window_.bytes().data() + kBlockOffset + kBlockIdtKernel + 14 * 16, 8);
+  std::memcpy(&user_gate, window_.bytes().data() + kBlockOffset + kBlockIdtUser + 14 * 16, 8);
+
+  EXPECT_EQ(kernel_gate & 0xffff, window_.header().stub_fault_kernel & 0xffff);
+  EXPECT_EQ(user_gate & 0xffff, window_.header().stub_fault_user & 0xffff);
+}
+
+}  // namespace
+}  // namespace hmvm::ring3
