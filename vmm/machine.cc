@@ -13,6 +13,7 @@
 #include "vmm/kvm/describe.h"
 #include "vmm/kvm/host_probe.h"
 #include "vmm/virtio/blk.h"
+#include "vmm/virtio/console.h"
 #include "vmm/virtio/rng.h"
 #include "vmm/virtio/vsock.h"
 
@@ -181,7 +182,13 @@ Result<> Machine::AddVirtioDevices(MachineConfig& config) {
                                              .agent = std::move(config.agent)},
                                             *device_loop_));
   HMVM_TRY(AddVirtioDevice(std::move(vsock)));
-  return AddVirtioDevice(std::make_unique<Rng>());
+  HMVM_TRY(AddVirtioDevice(std::make_unique<Rng>()));
+  UniqueFd output;
+  if (console_.valid()) {
+    HMVM_TRY_ASSIGN(output, Duplicate(console_.get()));
+  }
+  HMVM_TRY_ASSIGN(auto console, Console::Create({.output = std::move(output), .input = {}}, *device_loop_));
+  return AddVirtioDevice(std::move(console));
 }
 
 Result<> Machine::AddVirtioDevice(std::unique_ptr<VirtioDevice> device) {
