@@ -11,8 +11,8 @@
 
 #include "runtime/cli/commands.h"
 #include "runtime/cli/output.h"
-#include "runtime/cli/supervisor_client.h"
 #include "runtime/output/log_line.h"
+#include "runtime/supervisor/supervisor_client.h"
 
 namespace hmvm {
 namespace {

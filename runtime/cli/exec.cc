@@ -6,10 +6,10 @@
 
 #include "runtime/cli/attachment.h"
 #include "runtime/cli/commands.h"
-#include "runtime/cli/supervisor_client.h"
 #include "runtime/container/process_config.h"
 #include "runtime/supervisor/streams.h"
 #include "runtime/supervisor/supervisor.h"
+#include "runtime/supervisor/supervisor_client.h"
 
 namespace hmvm {
 namespace {

@@ -16,10 +16,10 @@
 #include "runtime/cli/attachment.h"
 #include "runtime/cli/commands.h"
 #include "runtime/cli/installation.h"
-#include "runtime/cli/supervisor_client.h"
 #include "runtime/container/process_config.h"
 #include "runtime/container/size.h"
 #include "runtime/supervisor/supervisor.h"
+#include "runtime/supervisor/supervisor_client.h"
 
 namespace hmvm {
 namespace {

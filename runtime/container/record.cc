@@ -194,11 +194,11 @@ Result<> CheckContainerName(std::string_view name) {
   const auto alphanumeric = [](char c) {
     return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
   };
-  bool good = name.size() >= 2 && name.size() <= 128 && alphanumeric(name.front());
+  bool good = !name.empty() && name.size() <= 128 && alphanumeric(name.front());
   for (const char c : name) good = good && (alphanumeric(c) || c == '_' || c == '.' || c == '-');
   if (good) return {};
   return Error{0, "container name '" + std::string(name) +
-                      "' is not allowed: use 2 to 128 of a-z A-Z 0-9 _ . - with a letter or digit first"};
+                      "' is not allowed: use up to 128 of a-z A-Z 0-9 _ . - with a letter or digit first"};
 }
 
 std::string EncodeContainerRecord(const ContainerRecord& record) {

@@ -68,7 +68,7 @@ ContainerRecord NewContainerRecord(std::string id, std::string name, ContainerCo
 
 // 64 random hex digits.
 std::string NewContainerId();
-// docker's rule for names: [a-zA-Z0-9][a-zA-Z0-9_.-]+
+// Names are [a-zA-Z0-9][a-zA-Z0-9_.-]*, at most 128 characters.
 Result<> CheckContainerName(std::string_view name);
 
 std::string EncodeContainerRecord(const ContainerRecord& record);

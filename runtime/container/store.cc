@@ -179,7 +179,7 @@ Result<ContainerStore::Entry> ContainerStore::FindEntry(const std::string& name_
     if (!name_or_id.empty() && entry.record.id.starts_with(name_or_id)) matches.push_back(&entry);
   }
   if (matches.size() == 1) return std::move(*matches.front());
-  if (matches.empty()) return Error{ENOENT, "no container '" + name_or_id + "'; `hmvm ps -a` lists all"};
+  if (matches.empty()) return Error{0, "no container '" + name_or_id + "'; `hmvm ps -a` lists all"};
   std::string candidates;
   for (const Entry* match : matches) candidates += " " + match->record.id.substr(0, 12);
   return Error{0, "'" + name_or_id + "' is the beginning of several containers' ids:" + candidates};

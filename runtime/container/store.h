@@ -37,7 +37,7 @@ class ContainerStore {
   Result<ContainerRecord> Load(const std::string& id) const;
   // All containers, the newest first. Damaged ones come with their problem.
   Result<std::vector<Entry>> List() const;
-  // By name, id or unambiguous beginning of an id. ENOENT when there is none.
+  // By name, id or unambiguous beginning of an id.
   Result<ContainerRecord> Find(const std::string& name_or_id) const;
   // The same for rm -f, which must also find damaged ones.
   Result<Entry> FindEntry(const std::string& name_or_id) const;

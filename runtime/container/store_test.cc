@@ -72,8 +72,8 @@ TEST_F(ContainerStoreTest, FoundByNameIdAndBeginningOfId) {
   for (const std::string& key : {std::string("web"), record.id, record.id.substr(0, 5)}) {
     EXPECT_EQ(store_->Find(key)->id, record.id) << key;
   }
-  EXPECT_EQ(store_->Find("we").error().code, ENOENT);
-  EXPECT_EQ(store_->Find("").error().code, ENOENT);
+  EXPECT_THAT(store_->Find("we").error().what, HasSubstr("no container 'we'"));
+  EXPECT_FALSE(store_->Find("").has_value());
 }
 
 TEST_F(ContainerStoreTest, ATakenNameIsRefusedAndLeavesNothing) {
@@ -180,9 +180,9 @@ TEST_F(ContainerStoreTest, NewestFirst) {
   EXPECT_EQ(store_->List()->front().record.id, young.id);
 }
 
-TEST(ContainerNameTest, DockersRule) {
-  for (const char* name : {"web", "a1", "A_b.c-d"}) EXPECT_TRUE(CheckContainerName(name).has_value()) << name;
-  for (const char* name : {"", "a", "-ab", ".ab", "a b", "a/b", "a\n"}) {
+TEST(ContainerNameTest, PlainWordsOnly) {
+  for (const char* name : {"web", "a", "1", "A_b.c-d"}) EXPECT_TRUE(CheckContainerName(name).has_value()) << name;
+  for (const char* name : {"", "-ab", ".ab", "a b", "a/b", "a\n"}) {
     EXPECT_FALSE(CheckContainerName(name).has_value()) << name;
   }
 }

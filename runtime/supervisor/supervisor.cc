@@ -219,9 +219,7 @@ Outcome Supervisor::DriveFirstProcess() {
   if (auto created = agent_->CreateContainer(create); !created.has_value()) {
     return FailedBy(Wrap("make the container in the guest", created.error()));
   }
-  pumps_->Start([this](const Error& error) {
-    loop_->Post([this, error] { OnOutcome(FailedBy(error)); });
-  });
+  pumps_->Start([this](const Error& error) { loop_->Post([this, error] { OnOutcome(FailedBy(error)); }); });
   agent::v1::StartProcessRequest start;
   start.set_container_id(record_.id);
   *start.mutable_process() = MakeAgentProcess(record_.config, window_);

@@ -1,4 +1,4 @@
-#include "runtime/cli/supervisor_client.h"
+#include "runtime/supervisor/supervisor_client.h"
 
 #include "runtime/supervisor/streams.h"
 

@@ -1,0 +1,317 @@
+// The command line and the supervisor as a user meets them, on a fake VMM whose "guest" runs processes on the
+// host (testing/fake_vmm.cc). What only a real guest can show is in tests/.
+#include <poll.h>
+#include <pty.h>
+#include <signal.h>
+#include <sys/wait.h>
+
+#include <filesystem>
+#include <fstream>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <nlohmann/json.hpp>
+
+#include "base/file.h"
+#include "base/process.h"
+
+namespace hmvm {
+namespace {
+
+namespace fs = std::filesystem;
+using testing::HasSubstr;
+using testing::Not;
+
+class HmvmTest : public testing::Test {
+ protected:
+  static void SetUpTestSuite() {
+    std::string name = testing::TempDir() + "hmvm_cli_XXXXXX";
+    ASSERT_NE(::mkdtemp(name.data()), nullptr);
+    dir_ = name;
+    // The program finds its VMM and guest relative to itself.
+    for (const char* part : {"inst/bin", "inst/libexec/hmvm", "inst/share/hmvm"})
+      fs::create_directories(dir_ / part);
+    fs::copy_file(HMVM_PROGRAM, dir_ / "inst/bin/hmvm");
+    fs::copy_file(HMVM_FAKE_VMM, dir_ / "inst/libexec/hmvm/hmvm-vmm");
+    for (const char* mode : {"vmlinux", "refuse", "panic", "hang"})
+      std::ofstream(dir_ / "inst/share/hmvm" / mode) << mode;
+    std::ofstream(dir_ / "inst/share/hmvm/initramfs.cpio") << "x";
+    const auto layout = RunCommand({HMVM_MAKE_BUSYBOX, "-o", dir_});
+    ASSERT_TRUE(layout.has_value() && layout->exit_code == 0) << layout->output;
+    Must({"image", "import", "--name", "busybox", dir_ / "busybox"});
+  }
+  static void TearDownTestSuite() { fs::remove_all(dir_); }
+
+  void SetUp() override {
+    if (::access("/dev/kvm", R_OK | W_OK) != 0)
+      GTEST_SKIP() << "run looks for /dev/kvm first, and it is not here";
+  }
+  void TearDown() override {
+    for (const fs::directory_entry& entry : fs::directory_iterator(dir_ / "root/containers")) {
+      Hmvm({"rm", "-f", entry.path().filename()});
+    }
+    EXPECT_TRUE(fs::is_empty(dir_ / "run"));
+  }
+
+  static std::vector<std::string> Line(const std::vector<std::string>& arguments) {
+    std::vector<std::string> line = {dir_ / "inst/bin/hmvm", "--root", dir_ / "root", "--run-root",
+                                     dir_ / "run"};
+    line.insert(line.end(), arguments.begin(), arguments.end());
+    return line;
+  }
+  // Standard output and error together, as with Shell(), which knows hmvm as $hmvm.
+  static CommandResult Hmvm(const std::vector<std::string>& arguments) {
+    return *RunCommand(Line(arguments));
+  }
+  static std::string Must(const std::vector<std::string>& arguments) {
+    const CommandResult result = Hmvm(arguments);
+    EXPECT_EQ(result.exit_code, 0) << arguments[0] << ": " << result.output;
+    return result.output;
+  }
+  static CommandResult Shell(const std::string& line) {
+    std::string hmvm;
+    for (const std::string& word : Line({})) hmvm += word + " ";
+    return *RunCommand({"/bin/sh", "-c", "hmvm='" + hmvm + "'; " + line});
+  }
+  static std::string Kernel(const char* mode) { return dir_ / "inst/share/hmvm" / mode; }
+  static nlohmann::json Inspect(const std::string& name) {
+    return nlohmann::json::parse(Must({"inspect", name}))[0];
+  }
+  static void StartSleeper() { Must({"run", "-d", "--name", "c", "busybox", "sleep", "1000"}); }
+
+  static fs::path dir_;
+};
+fs::path HmvmTest::dir_;
+
+TEST_F(HmvmTest, RunGivesTheOutputAndTheExitCode) {
+  EXPECT_EQ(Hmvm({"run", "--rm", "busybox", "echo", "hi"}).output, "hi\n");
+  EXPECT_EQ(Hmvm({"run", "--rm", "busybox", "sh", "-c", "exit 42"}).exit_code, 42);
+  EXPECT_EQ(Shell("$hmvm run --rm busybox sh -c 'echo out; echo err >&2' 2>/dev/null").output, "out\n");
+  EXPECT_EQ(Shell("$hmvm run --rm busybox sh -c 'echo out; echo err >&2' 2>&1 >/dev/null").output, "err\n");
+  EXPECT_EQ(Must({"ps", "-aq"}), "");
+}
+
+TEST_F(HmvmTest, ACommandThatCantRunIs127Or126AndLeavesNothing) {
+  const CommandResult missing = Hmvm({"run", "busybox", "no-such-program"});
+  EXPECT_EQ(missing.exit_code, 127);
+  EXPECT_THAT(missing.output, HasSubstr("no-such-program"));
+  EXPECT_EQ(Hmvm({"run", "busybox", "/etc/passwd"}).exit_code, 126);
+  EXPECT_EQ(Must({"ps", "-aq"}), "");
+}
+
+TEST_F(HmvmTest, InputGoesInAndEnds) {
+  EXPECT_EQ(Shell("seq 1 200000 | $hmvm run -i --rm busybox sha256sum").output,
+            Shell("seq 1 200000 | sha256sum").output);
+  EXPECT_EQ(Shell("echo text | $hmvm run --rm busybox cat").output, "") << "without -i";
+  EXPECT_EQ(Shell("seq 1 2000000 | $hmvm run -i --rm busybox true").exit_code, 0) << "nobody reads";
+}
+
+TEST_F(HmvmTest, MuchOutputIsWholeInClientAndLog) {
+  const std::string sum = Shell("seq 1 300000 | sha256sum").output;
+  EXPECT_EQ(Shell("$hmvm run --name c busybox seq 1 300000 | sha256sum").output, sum);
+  EXPECT_EQ(Shell("$hmvm logs c | sha256sum").output, sum);
+  EXPECT_EQ(Must({"logs", "--tail", "2", "c"}), "299999\n300000\n");
+}
+
+TEST_F(HmvmTest, TheLifeOfADetachedContainer) {
+  const std::string id = Must({"run", "-d", "--name", "c", "busybox", "sh", "-c",
+                               "trap 'echo bye; exit 9' TERM; echo up; while :; do sleep 0.05; done"});
+  EXPECT_EQ(id.size(), 65U);
+  EXPECT_THAT(Must({"ps"}), HasSubstr("Up "));
+  EXPECT_EQ(Must({"exec", "c", "echo", "exec"}), "exec\n");
+  EXPECT_EQ(Hmvm({"exec", "c", "sh", "-c", "exit 3"}).exit_code, 3);
+  EXPECT_EQ(Hmvm({"exec", "c", "no-such-program"}).exit_code, 127);
+  EXPECT_EQ(Shell("echo in | $hmvm exec -i c cat").output, "in\n");
+  EXPECT_NE(Hmvm({"rm", "c"}).exit_code, 0) << "it runs";
+  EXPECT_EQ(Inspect("c")["status"], "running");
+
+  Must({"stop", "c"});
+
+  EXPECT_EQ(Must({"wait", "c"}), "9\n");
+  EXPECT_EQ(Must({"logs", "c"}), "up\nbye\n");
+  EXPECT_EQ(Must({"ps", "-q"}), "");
+  EXPECT_THAT(Must({"ps", "-a"}), HasSubstr("Exited (9)"));
+  EXPECT_NE(Hmvm({"exec", "c", "true"}).exit_code, 0);
+  EXPECT_NE(Hmvm({"kill", "c"}).exit_code, 0);
+  std::vector<std::string> events;
+  const nlohmann::json ended = Inspect("c");
+  for (const auto& event : ended["events"]) events.push_back(event["status"]);
+  EXPECT_THAT(events, testing::ElementsAre("created", "starting", "running", "stopping", "stopped"));
+  Must({"rm", "c"});
+}
+
+TEST_F(HmvmTest, StopKillsWhatDoesNotListen) {
+  Must({"run", "-d", "--name", "c", "busybox", "sh", "-c", "trap '' TERM; while :; do sleep 0.05; done"});
+  Must({"stop", "-t", "0", "c"});
+  EXPECT_EQ(Must({"wait", "c"}), "137\n");
+}
+
+TEST_F(HmvmTest, KillSendsASignalToTheFirstProcess) {
+  Must({"run", "-d", "--name", "c", "busybox", "sh", "-c",
+        "trap 'exit 4' USR1; echo up; while :; do sleep 0.05; done"});
+  Shell("until $hmvm logs c | grep -q up; do sleep 0.05; done");
+  Must({"kill", "-s", "USR1", "c"});
+  EXPECT_EQ(Must({"wait", "c"}), "4\n");
+}
+
+TEST_F(HmvmTest, LogsFollowToTheEnd) {
+  Must({"run", "-d", "--name", "c", "busybox", "sh", "-c",
+        "for i in 1 2 3 4 5; do echo $i; sleep 0.05; done"});
+  EXPECT_EQ(Must({"logs", "-f", "c"}), "1\n2\n3\n4\n5\n");
+}
+
+TEST_F(HmvmTest, SignalsAreForwardedAndTheExitCodeComesBack) {
+  const CommandResult result = Shell(
+      "$hmvm run --name c busybox sh -c 'trap \"exit 7\" TERM; echo up; while :; do sleep 0.05; done' & "
+      "pid=$!;"
+      "until $hmvm logs c 2>/dev/null | grep -q up; do sleep 0.05; done; kill $pid; wait $pid");
+  EXPECT_EQ(result.exit_code, 7) << result.output;
+}
+
+TEST_F(HmvmTest, ANameIsTakenOnlyOnce) {
+  StartSleeper();
+  const CommandResult second = Hmvm({"run", "--name", "c", "busybox", "true"});
+  EXPECT_EQ(second.exit_code, 125);
+  EXPECT_THAT(second.output, HasSubstr("'c' is taken"));
+  EXPECT_EQ(Must({"ps", "-aq"}).size(), 13U);
+}
+
+TEST_F(HmvmTest, AMachineThatCantBeMadeSaysWhyAndLeavesNothing) {
+  const CommandResult refused = Hmvm({"run", "--kernel", Kernel("refuse"), "busybox", "true"});
+  EXPECT_EQ(refused.exit_code, 125);
+  EXPECT_THAT(refused.output, testing::AllOf(HasSubstr(Kernel("refuse")), HasSubstr("not an ELF file")));
+  const CommandResult panicked = Hmvm({"run", "-d", "--kernel", Kernel("panic"), "busybox", "true"});
+  EXPECT_EQ(panicked.exit_code, 125);
+  EXPECT_THAT(panicked.output,
+              testing::AllOf(HasSubstr("Kernel panic - not syncing: "), Not(HasSubstr("\x1b"))));
+  EXPECT_EQ(Hmvm({"run", "--kernel", "/no/such/kernel", "busybox", "true"}).exit_code, 125);
+  EXPECT_EQ(Must({"ps", "-aq"}), "");
+}
+
+TEST_F(HmvmTest, AMachineThatHangsAtBootCanBeInterrupted) {
+  const std::string run = "$hmvm run --rm --name c --kernel " + Kernel("hang") +
+                          " busybox true & pid=$!;"
+                          "until $hmvm ps | grep -q Starting; do sleep 0.05; done; ";
+  EXPECT_EQ(Shell(run + "kill -TERM $pid; wait $pid").exit_code, 143);
+  EXPECT_EQ(Shell(run + "$hmvm rm -f c; wait $pid").exit_code, 137);
+  EXPECT_EQ(Must({"ps", "-aq"}), "");
+}
+
+TEST_F(HmvmTest, AKilledSupervisorIsToldAndCleanedUp) {
+  StartSleeper();
+  const nlohmann::json before = Inspect("c");
+  ::kill(before["supervisor_pid"], SIGKILL);
+  Shell("while kill -0 " + std::to_string(before["vmm_pid"].get<int>()) + "; do sleep 0.05; done");
+
+  EXPECT_EQ(Inspect("c")["status"], "failed");
+  EXPECT_THAT(Inspect("c")["reason"].get<std::string>(), HasSubstr("killed"));
+  EXPECT_EQ(Must({"ps", "-q"}), "");
+  EXPECT_EQ(Must({"wait", "c"}), "137\n");
+  EXPECT_EQ(Must({"logs", "-f", "c"}), "");
+  EXPECT_NE(Hmvm({"stop", "c"}).output.size(), 0U);
+  Must({"rm", "-f", "c"});
+}
+
+TEST_F(HmvmTest, AKilledVmmIsToldWithItsReason) {
+  StartSleeper();
+  ::kill(Inspect("c")["vmm_pid"], SIGKILL);
+  EXPECT_EQ(Must({"wait", "c"}), "137\n");
+  EXPECT_EQ(Inspect("c")["status"], "failed");
+  EXPECT_THAT(Inspect("c")["reason"].get<std::string>(), HasSubstr("signal 9"));
+  Must({"rm", "c"});
+}
+
+TEST_F(HmvmTest, AClientThatIsKilledLeavesTheContainerRunning) {
+  Shell(
+      "$hmvm run --name c busybox sh -c 'echo up; exec sleep 1000' >/dev/null & pid=$!;"
+      "until $hmvm logs c 2>/dev/null | grep -q up; do sleep 0.05; done; kill -9 $pid; wait $pid");
+  EXPECT_EQ(Inspect("c")["status"], "running");
+  EXPECT_EQ(Must({"exec", "c", "echo", "alive"}), "alive\n");
+}
+
+TEST_F(HmvmTest, AReaderThatLeavesEndsTheClientOnly) {
+  EXPECT_EQ(Shell("$hmvm run --name c busybox yes | head -n 1").output, "y\n");
+  EXPECT_EQ(Inspect("c")["status"], "running");
+}
+
+TEST_F(HmvmTest, AContainerThatStopsIsNotHeldUpByAClientThatDoesNotRead) {
+  const CommandResult result = Shell(
+      "{ $hmvm run --name c busybox yes; } | { until $hmvm logs --tail 1 c 2>/dev/null | grep -q y; do sleep "
+      "0.05; done;"
+      "$hmvm stop -t 0 c >/dev/null; $hmvm wait c; }");
+  EXPECT_EQ(result.output, "137\n");
+}
+
+TEST_F(HmvmTest, WhatAStoppedContainerWasAskedOfIsAnError) {
+  for (const char* command : {"logs", "stop", "kill", "rm", "wait", "inspect"}) {
+    const CommandResult result = Hmvm({command, "nobody"});
+    EXPECT_EQ(result.exit_code, 125) << command;
+    EXPECT_THAT(result.output, HasSubstr("nobody")) << command;
+  }
+}
+
+TEST_F(HmvmTest, AnImageInUseStays) {
+  StartSleeper();
+  const CommandResult result = Hmvm({"image", "rm", "busybox"});
+  EXPECT_EQ(result.exit_code, 125);
+  EXPECT_THAT(result.output, HasSubstr("'c'"));
+}
+
+// On a terminal of its own; reads until `text` has come, or the end.
+class OnTerminal {
+ public:
+  explicit OnTerminal(const std::vector<std::string>& line) {
+    std::vector<char*> argv;
+    for (const std::string& word : line) argv.push_back(const_cast<char*>(word.c_str()));
+    argv.push_back(nullptr);
+    int master = -1;
+    pid_ = ::forkpty(&master, nullptr, nullptr, nullptr);
+    if (pid_ == 0) {
+      ::execv(argv[0], argv.data());
+      ::_exit(127);
+    }
+    master_ = UniqueFd(master);
+  }
+  bool WaitFor(const std::string& text) {
+    while (output_.find(text) == std::string::npos) {
+      char chunk[4096];
+      const ssize_t got = ::read(master_.get(), chunk, sizeof(chunk));
+      if (got <= 0) return false;
+      output_.append(chunk, static_cast<size_t>(got));
+    }
+    return true;
+  }
+  void Type(std::string_view keys) { ASSERT_TRUE(WriteAll(master_.get(), keys).has_value()); }
+  int Wait() {
+    WaitFor(std::string(1, '\0'));  // never comes: to the end
+    int status = 0;
+    ::waitpid(pid_, &status, 0);
+    return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+  }
+
+ private:
+  pid_t pid_ = -1;
+  UniqueFd master_;
+  std::string output_;
+};
+
+TEST_F(HmvmTest, DetachKeysLeaveTheContainerRunning) {
+  OnTerminal terminal(
+      Line({"run", "-it", "--name", "c", "busybox", "sh", "-c", "read line; echo got $line; cat"}));
+  terminal.Type("it\n");
+  ASSERT_TRUE(terminal.WaitFor("got it"));  // so the terminal is raw by now
+
+  terminal.Type("\x10\x11");
+
+  EXPECT_EQ(terminal.Wait(), 0);
+  EXPECT_EQ(Inspect("c")["status"], "running");
+}
+
+TEST_F(HmvmTest, ATerminalThatIsAskedForMustBeThere) {
+  const CommandResult result = Hmvm({"run", "-it", "busybox", "sh"});
+  EXPECT_EQ(result.exit_code, 125);
+  EXPECT_THAT(result.output, HasSubstr("terminal"));
+}
+
+}  // namespace
+}  // namespace hmvm
