@@ -117,7 +117,7 @@ Result<BootState> BuildBoot(const BootSource& source, const GuestMemory& memory,
 
   Pages pages(memory, image.physical_end());
   HMVM_TRY_ASSIGN(const uint64_t initrd, pages.Take(source.initrd.size(), "initrd"));
-  HMVM_TRY(memory.WriteBytes(GuestAddress{initrd}, source.initrd));
+  if (!source.initrd.empty()) HMVM_TRY(memory.WriteBytes(GuestAddress{initrd}, source.initrd));
   HMVM_TRY_ASSIGN(const uint64_t p2m, pages.Take(window.frames() * sizeof(uint64_t), "frame list"));
   HMVM_TRY(WriteP2m(memory, p2m, window.frames()));
   HMVM_TRY_ASSIGN(const uint64_t start_info, pages.Take(kPageSize, "start info"));
