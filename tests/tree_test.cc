@@ -62,7 +62,7 @@ const Arrow kArrows[] = {
     {"tests/", {"base/", "security/", "images/", "guest/", "vmm/", "runtime/"}},
     {"bench/", {"base/", "security/", "images/", "guest/", "vmm/", "runtime/", "tests/support/"}},
     {"vmm/api/", {}},
-    {"vmm/kvm/", {"base/"}},
+    {"vmm/kvm/", {"base/", "vmm/memory/"}},
     {"vmm/memory/", {"base/"}},
     {"vmm/boot/", {"base/", "vmm/kvm/", "vmm/memory/"}},
     {"vmm/devices/", {"base/", "vmm/memory/"}},

@@ -9,8 +9,8 @@
 #include "base/event_loop.h"
 #include "base/unique_fd.h"
 #include "vmm/devices/bus.h"
+#include "vmm/devices/interrupt_line.h"
 #include "vmm/memory/guest_memory.h"
-#include "vmm/platform/platform.h"
 #include "vmm/virtio/device.h"
 
 namespace hmvm {
