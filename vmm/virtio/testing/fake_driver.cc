@@ -20,7 +20,7 @@ GuestAddress FakeHeap::Allocate(uint64_t bytes, uint64_t align) {
   next_ = (next_ + align - 1) / align * align;
   const GuestAddress address{next_};
   next_ += bytes;
-  if (next_ > memory_.size_bytes()) std::abort();
+  if (next_ > memory_->size_bytes()) std::abort();
   return address;
 }
 
@@ -48,7 +48,9 @@ void FakeQueue::MakeAvailable(uint16_t head) {
 void FakeQueue::SetAvailableIndex(uint16_t index) {
   Field(heap_->memory(), state_.available, 2).store(index, std::memory_order_release);
 }
-void FakeQueue::SetAvailableFlags(uint16_t flags) { Field(heap_->memory(), state_.available, 0).store(flags); }
+void FakeQueue::SetAvailableFlags(uint16_t flags) {
+  Field(heap_->memory(), state_.available, 0).store(flags);
+}
 void FakeQueue::SetUsedEvent(uint16_t index) {
   Field(heap_->memory(), state_.available, 4 + 2 * state_.size).store(index);
 }

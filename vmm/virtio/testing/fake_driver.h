@@ -18,13 +18,13 @@ namespace hmvm {
 // Hands out guest memory, never to take it back.
 class FakeHeap {
  public:
-  explicit FakeHeap(const GuestMemory& memory, uint64_t start = 0x1000) : memory_(memory), next_(start) {}
+  explicit FakeHeap(const GuestMemory& memory) : memory_(&memory) {}
   GuestAddress Allocate(uint64_t bytes, uint64_t align = 16);
-  const GuestMemory& memory() const { return memory_; }
+  const GuestMemory& memory() const { return *memory_; }
 
  private:
-  const GuestMemory& memory_;
-  uint64_t next_;
+  const GuestMemory* memory_;
+  uint64_t next_ = 0x1000;
 };
 
 // The driver's side of one split queue. Each method does one thing a driver does; nothing stops a test from
