@@ -85,7 +85,7 @@ Result<bool> Queue::Pop(DescriptorChain& chain) {
     }
     SuppressNotifications();
   }
-  // RefreshAvailable's acquire orders this load after the driver's store.
+  // RefreshAvailable orders this load after the driver's store.
   const uint16_t head = Load(AvailableEntry(state_.next_available), std::memory_order_relaxed);
   HMVM_TRY(Walk(head, chain));
   ++state_.next_available;
@@ -93,7 +93,7 @@ Result<bool> Queue::Pop(DescriptorChain& chain) {
 }
 
 Result<> Queue::RefreshAvailable() {
-  available_end_ = Load(available_ + sizeof(uint16_t), std::memory_order_acquire);
+  available_end_ = Load(available_ + sizeof(uint16_t), std::memory_order_seq_cst);
   // §2.7.6: idx runs free and wraps at 2^16; it can't be ahead of us by more than there are descriptors.
   const uint16_t pending = available_end_ - state_.next_available;
   if (pending > state_.size) return Broken("available index ahead by " + std::to_string(pending));
@@ -101,14 +101,15 @@ Result<> Queue::RefreshAvailable() {
 }
 
 void Queue::EnableNotifications() {
+  // Sequentially consistent, as the load of the index that follows: the store must be visible before the
+  // index is read again, or both sides could wait for each other. (Not a fence: thread sanitizers do not know
+  // them.)
   if (event_idx_) {
-    Store(AvailableEvent(), state_.next_available, std::memory_order_relaxed);
+    Store(AvailableEvent(), state_.next_available, std::memory_order_seq_cst);
   } else {
-    Store(used_, 0, std::memory_order_relaxed);
+    Store(used_, 0, std::memory_order_seq_cst);
     notifications_suppressed_ = false;
   }
-  // The store must be visible before the index is read again, or both sides could wait for each other.
-  std::atomic_thread_fence(std::memory_order_seq_cst);
 }
 
 void Queue::SuppressNotifications() {
@@ -189,11 +190,12 @@ void Queue::PushUsed(uint16_t head, uint32_t written_bytes) {
 
 bool Queue::ShouldSignal() {
   if (!ready() || state_.next_used == state_.signalled_used) return false;
-  // The used index must be visible before the driver's wish is read (§2.7.7.2).
-  std::atomic_thread_fence(std::memory_order_seq_cst);
+  // The used index must be visible before the driver's wish is read (§2.7.7.2): store it once more, in an
+  // order that holds for the load behind it too.
+  Store(used_ + sizeof(uint16_t), state_.next_used, std::memory_order_seq_cst);
   const uint16_t before = std::exchange(state_.signalled_used, state_.next_used);
-  if (!event_idx_) return (Load(available_, std::memory_order_relaxed) & VRING_AVAIL_F_NO_INTERRUPT) == 0;
-  return vring_need_event(Load(UsedEvent(), std::memory_order_relaxed), state_.next_used, before) != 0;
+  if (!event_idx_) return (Load(available_, std::memory_order_seq_cst) & VRING_AVAIL_F_NO_INTERRUPT) == 0;
+  return vring_need_event(Load(UsedEvent(), std::memory_order_seq_cst), state_.next_used, before) != 0;
 }
 
 }  // namespace hmvm
