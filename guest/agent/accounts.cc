@@ -126,6 +126,9 @@ Result<Account> ResolveUser(std::string_view user, std::string_view passwd, std:
   if (!wanted_group.empty()) {
     HMVM_TRY_ASSIGN(account.gid, ResolveGroup(wanted_group, group));
   }
+  // docker's answer to CVE-2022-36109: who leaves the primary group still counts as its member.
+  std::erase(account.groups, account.gid);
+  account.groups.insert(account.groups.begin(), account.gid);
   return account;
 }
 

@@ -16,11 +16,11 @@ struct Account {
   uid_t uid = 0;
   gid_t gid = 0;
   std::string home = "/";
-  std::vector<gid_t> groups;  // supplementary, without duplicates
+  std::vector<gid_t> groups;  // for setgroups(2): the primary one first, then the supplementary ones
 };
 
 // Resolves docker's "name|uid[:group|gid]"; empty means uid 0. A uid without an entry in passwd is taken as
-// it is, with gid 0. An explicit group leaves out the supplementary groups. EINVAL: no such name, or an id
+// it is, with gid 0. An explicit group leaves out all others. EINVAL: no such name, or an id
 // outside 0..2^31-1.
 Result<Account> ResolveUser(std::string_view user, std::string_view passwd, std::string_view group);
 

@@ -7,7 +7,6 @@ namespace hmvm::agent {
 namespace {
 
 using testing::ElementsAre;
-using testing::IsEmpty;
 
 constexpr char kPasswd[] =
     "root:x:0:0:root:/root:/bin/sh\n"
@@ -29,7 +28,7 @@ TEST(ResolveUserTest, EmptyMeansRootWithItsHomeAndGroups) {
   EXPECT_EQ(account->uid, 0u);
   EXPECT_EQ(account->gid, 0u);
   EXPECT_EQ(account->home, "/root");
-  EXPECT_THAT(account->groups, ElementsAre(6));
+  EXPECT_THAT(account->groups, ElementsAre(0, 6));
 }
 
 TEST(ResolveUserTest, NameBringsGroupHomeAndSupplementaryGroups) {
@@ -39,7 +38,7 @@ TEST(ResolveUserTest, NameBringsGroupHomeAndSupplementaryGroups) {
   EXPECT_EQ(account->uid, 33u);
   EXPECT_EQ(account->gid, 34u);
   EXPECT_EQ(account->home, "/var/www");
-  EXPECT_THAT(account->groups, ElementsAre(6, 70));
+  EXPECT_THAT(account->groups, ElementsAre(34, 6, 70));
 }
 
 TEST(ResolveUserTest, UidIsLookedUpToo) {
@@ -47,7 +46,7 @@ TEST(ResolveUserTest, UidIsLookedUpToo) {
 
   ASSERT_TRUE(account.has_value());
   EXPECT_EQ(account->gid, 34u);
-  EXPECT_THAT(account->groups, ElementsAre(6, 70));
+  EXPECT_THAT(account->groups, ElementsAre(34, 6, 70));
 }
 
 TEST(ResolveUserTest, UidWithoutEntryIsTakenAsItIs) {
@@ -64,7 +63,7 @@ TEST(ResolveUserTest, ExplicitGroupLeavesOutTheOthers) {
 
   ASSERT_TRUE(account.has_value());
   EXPECT_EQ(account->gid, 70u);
-  EXPECT_THAT(account->groups, IsEmpty());
+  EXPECT_THAT(account->groups, ElementsAre(70));
 }
 
 TEST(ResolveUserTest, NumericGroupNeedsNoEntry) {

@@ -12,7 +12,7 @@
 
 #include <cstring>
 
-#include "base/unique_fd.h"
+#include "base/file.h"
 #include "guest/agent/cgroup.h"
 
 namespace hmvm::agent {
@@ -23,6 +23,13 @@ Result<> Mount(const char* type, const char* target, unsigned long flags) {
     return Error{errno, std::string("mount ") + type + " on '" + target + "'"};
   }
   return {};
+}
+
+// Anonymous memory in folios of 64 KiB, where the kernel knows them: on the ring3 platform, which has no huge
+// pages, a first touch costs a tenth.
+void EnableLargeFolios() {
+  const auto control = OpenFile("/sys/kernel/mm/transparent_hugepage/hugepages-64kB/enabled", O_WRONLY);
+  if (control.has_value()) (void)WriteAll(control->get(), "always").has_value();
 }
 
 // pivot_root(2) refuses to leave the kernel's own first root, in which we start: go to a bind mount of it.
@@ -50,8 +57,10 @@ Result<> PrepareSystem() {
   HMVM_TRY(LeaveFirstRoot());
   HMVM_TRY(Mount("proc", "/proc", MS_NOSUID | MS_NOEXEC | MS_NODEV));
   HMVM_TRY(Mount("devtmpfs", "/dev", MS_NOSUID));
+  HMVM_TRY(Mount("sysfs", "/sys", MS_NOSUID | MS_NOEXEC | MS_NODEV));
   HMVM_TRY(Mount("cgroup2", kCgroupRoot, MS_NOSUID | MS_NOEXEC | MS_NODEV));
   EnableControllers();
+  EnableLargeFolios();
   // Descriptors of all streams of all processes; containers set their own limit.
   const rlimit files = {.rlim_cur = 1 << 20, .rlim_max = 1 << 20};
   ::setrlimit(RLIMIT_NOFILE, &files);

@@ -5,7 +5,7 @@
 
 namespace hmvm::agent {
 
-// Mounts /proc, /dev and the cgroup hierarchy, brings the loopback interface up.
+// Mounts /proc, /sys, /dev and the cgroup hierarchy, brings the loopback interface up, tunes the kernel.
 Result<> PrepareSystem();
 
 // Kills every other process and reaps it.
