@@ -73,7 +73,10 @@ int Main() {
     return 1;
   }
   TakeStdio();
-  if (const auto served = Serve(); !served.has_value()) Log(Severity::kError, served.error().Message());
+  if (const auto served = Serve(); !served.has_value()) {
+    Log(Severity::kError, served.error().Message());
+    return 1;  // the end of the first process is a panic: the host shall see that this was no good end
+  }
   CutPower();
   Log(Severity::kError, "this machine cannot be switched off");
   for (;;) ::pause();
