@@ -52,8 +52,9 @@ class VsockConnection {
   bool Drained() const { return backlog_.empty() || !socket_.valid(); }
 
   // For the muxer's lists.
-  bool queued = false;     // waits for its turn to send a packet
-  bool discarded = false;  // no longer the muxer's: events are ignored
+  bool queued = false;                     // waits for its turn to send a packet
+  VsockConnection* next_queued = nullptr;  // behind it
+  bool discarded = false;                  // no longer the muxer's: events are ignored
 
  private:
   enum class State { kConnecting, kEstablished, kResetting };

@@ -17,6 +17,30 @@ constexpr uint32_t kLastHostPort = (1u << 31) - 1;
 
 }  // namespace
 
+void VsockMuxer::ReadyList::Push(VsockConnection* connection) {
+  connection->queued = true;
+  connection->next_queued = nullptr;
+  (last_ == nullptr ? first_ : last_->next_queued) = connection;
+  last_ = connection;
+}
+
+VsockConnection* VsockMuxer::ReadyList::Pop() {
+  VsockConnection* connection = first_;
+  first_ = connection->next_queued;
+  if (first_ == nullptr) last_ = nullptr;
+  connection->queued = false;
+  return connection;
+}
+
+void VsockMuxer::ReadyList::Remove(VsockConnection* connection) {
+  if (!connection->queued) return;
+  connection->queued = false;
+  VsockConnection* before = nullptr;
+  for (VsockConnection* at = first_; at != connection; at = at->next_queued) before = at;
+  (before == nullptr ? first_ : before->next_queued) = connection->next_queued;
+  if (last_ == connection) last_ = before;
+}
+
 Result<std::unique_ptr<VsockBackend>> VsockMuxer::Create(Options options, EventLoop& loop) {
   UniqueFd listener = std::move(options.listener);
   std::unique_ptr<VsockMuxer> muxer(new VsockMuxer(std::move(options), loop));
@@ -147,9 +171,7 @@ std::optional<virtio_vsock_hdr> VsockMuxer::NextPacket(std::span<iovec> room) {
     return header;
   }
   while (!ready_.empty()) {
-    VsockConnection* connection = ready_.front();
-    ready_.pop_front();
-    connection->queued = false;
+    VsockConnection* connection = ready_.Pop();
     const auto header = connection->NextPacket(room);
     Settle(connection);
     if (header) return header;
@@ -163,8 +185,7 @@ void VsockMuxer::Settle(VsockConnection* connection) {
     const auto found = connections_.find(connection->ports());
     const bool in_table = found != connections_.end() && found->second.get() == connection;
     if (in_table && !connection->Drained()) {
-      if (connection->queued) std::erase(ready_, connection);
-      connection->queued = false;
+      ready_.Remove(connection);
       draining_.push_back(std::move(found->second));
       connections_.erase(found);
     } else if (connection->Drained()) {
@@ -172,14 +193,11 @@ void VsockMuxer::Settle(VsockConnection* connection) {
     }
     return;
   }
-  if (!connection->queued && connection->HasPacket()) {
-    connection->queued = true;
-    ready_.push_back(connection);
-  }
+  if (!connection->queued && connection->HasPacket()) ready_.Push(connection);
 }
 
 void VsockMuxer::TakeOut(VsockConnection* connection) {
-  if (connection->queued) std::erase(ready_, connection);
+  ready_.Remove(connection);
   const auto found = connections_.find(connection->ports());
   if (found != connections_.end() && found->second.get() == connection) {
     connections_.erase(found);
@@ -190,7 +208,7 @@ void VsockMuxer::TakeOut(VsockConnection* connection) {
 }
 
 void VsockMuxer::Reset() {
-  ready_.clear();
+  ready_.Clear();
   resets_.clear();
   // Watches belong to the loop's thread: hand the connections over to die there.
   auto dead = std::make_shared<std::vector<std::unique_ptr<VsockConnection>>>(std::move(draining_));
