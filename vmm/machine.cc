@@ -44,6 +44,17 @@ Result<Mapping> MapFile(const NamedFile& file) {
   return mapping;
 }
 
+// The two errors that a user can mend come with the remedy.
+Result<Kvm> OpenKvm() {
+  auto kvm = Kvm::Open();
+  if (kvm.has_value()) return kvm;
+  Error error = kvm.error();
+  if (error.code == EACCES) error.what += " (run as root, or join the group that owns it)";
+  if (error.code == ENOENT)
+    error.what += " (load the module kvm_intel or kvm_amd, or turn on virtualization in the firmware)";
+  return error;
+}
+
 Result<> CheckMemorySize(uint64_t memory_mib, const NamedFile& kernel,
                          std::span<const std::byte> kernel_bytes, uint64_t initrd_bytes) {
   const auto minimum = MinimumMemory(kernel_bytes, initrd_bytes);
@@ -88,7 +99,7 @@ Result<std::unique_ptr<Machine>> Machine::Create(MachineConfig config) {
   HMVM_TRY(CheckMemorySize(config.memory_mib, config.kernel, kernel.bytes(), initrd.size()));
 
   // The virtual machine and its memory.
-  HMVM_TRY_ASSIGN(Kvm kvm, Kvm::Open());
+  HMVM_TRY_ASSIGN(Kvm kvm, OpenKvm());
   HMVM_TRY_ASSIGN(Vm vm, kvm.CreateVm());
   HMVM_TRY_ASSIGN(GuestMemory memory, GuestMemory::Create(config.memory_mib * kMiB));
   std::unique_ptr<Machine> machine(new Machine(std::move(kvm), std::move(vm), std::move(memory)));
