@@ -12,9 +12,11 @@
 
 #include "base/file.h"
 #include "base/process.h"
+#include "base/ttrpc/client.h"
 #include "tests/support/child.h"
 #include "tests/support/sandbox.h"
 #include "tests/vmm/tiny_guest.h"
+#include "vmm/api/vmm.pb.h"
 
 namespace hmvm::test {
 namespace fs = std::filesystem;
@@ -134,6 +136,13 @@ TEST_F(StartAndEndTest, ExitPortTellsPowerOffResetAndPanicApart) {
   EXPECT_EQ(RunGuest({OutByte(kExitPort, 2), Halt()}).exit_code, 3);
 }
 
+TEST_F(StartAndEndTest, BzImageIsEnteredAtItsSixtyFourBitEntryPoint) {
+  WriteBzImage(kernel(), {Print("bzImage"), OutByte(kExitPort, 0), Halt()});
+
+  EXPECT_EQ(Run({"--console=" + console().string()}).exit_code, 0);
+  EXPECT_EQ(ConsoleText(), "bzImage");
+}
+
 TEST_F(StartAndEndTest, KeyboardControllerResets) {
   EXPECT_EQ(RunGuest({OutByte(kKeyboardControllerPort, 0xfe), Halt()}).exit_code, 2);
 }
@@ -181,6 +190,29 @@ TEST_F(StartAndEndTest, EndOfTheControlChannelEndsAHaltedGuest) {
 
   control.first.reset();
 
+  EXPECT_EQ(vmm.Wait().value(), 0);
+}
+
+TEST_F(StartAndEndTest, DescribeKnowsTheMachineAndStopIsAnsweredBeforeTheEnd) {
+  WriteGuest(kernel(), {Halt()});
+  SocketPair control = MakeSocketPair(SOCK_STREAM).value();
+  Process vmm = Process::Start({.arguments = Command({"--control=fd:3", "--cpus=2"}),
+                                .fds = {{control.second.get(), 3}},
+                                .die_with_parent = true})
+                    .value();
+  control.second.reset();
+  const auto client = TtrpcClient::Create(std::move(control.first));
+  constexpr char kService[] = "hmvm.vmm.v1.Vmm";
+
+  const auto described =
+      client->Call<vmm::v1::DescribeResponse>(kService, "Describe", vmm::v1::DescribeRequest());
+  const auto stopped = client->Call<vmm::v1::StopResponse>(kService, "Stop", vmm::v1::StopRequest());
+
+  ASSERT_TRUE(described.has_value()) << described.error().Message();
+  EXPECT_EQ(described->platform(), "hardware");
+  EXPECT_EQ(described->cpus(), 2u);
+  EXPECT_EQ(described->memory_bytes(), 64u << 20);
+  EXPECT_TRUE(stopped.has_value()) << stopped.error().Message();
   EXPECT_EQ(vmm.Wait().value(), 0);
 }
 

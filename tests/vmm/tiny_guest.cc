@@ -1,5 +1,6 @@
 #include "tests/vmm/tiny_guest.h"
 
+#include <asm/bootparam.h>
 #include <elf.h>
 
 #include <cstring>
@@ -27,11 +28,20 @@ Code Halt() { return {0xfa, 0xf4, 0xeb, 0xfd}; }  // cli; 1: hlt; jmp 1b
 
 Code TripleFault() { return {0x0f, 0x0b}; }  // ud2
 
-void WriteGuest(const std::filesystem::path& path, std::initializer_list<Code> pieces) {
-  constexpr uint64_t kAddress = 0x100000;
+namespace {
+
+constexpr uint64_t kAddress = 0x100000;
+
+Code Join(std::initializer_list<Code> pieces) {
   Code code;
   for (const Code& piece : pieces) code.insert(code.end(), piece.begin(), piece.end());
+  return code;
+}
 
+}  // namespace
+
+void WriteGuest(const std::filesystem::path& path, std::initializer_list<Code> pieces) {
+  const Code code = Join(pieces);
   Elf64_Ehdr header = {};
   std::memcpy(header.e_ident, ELFMAG, SELFMAG);
   header.e_ident[EI_CLASS] = ELFCLASS64;
@@ -53,6 +63,27 @@ void WriteGuest(const std::filesystem::path& path, std::initializer_list<Code> p
   file.write(reinterpret_cast<const char*>(&header), sizeof(header));
   file.write(reinterpret_cast<const char*>(&segment), sizeof(segment));
   file.write(reinterpret_cast<const char*>(code.data()), static_cast<std::streamsize>(code.size()));
+}
+
+void WriteBzImage(const std::filesystem::path& path, std::initializer_list<Code> pieces) {
+  constexpr size_t kEntry = 0x200;  // of the payload, in 64-bit mode
+  constexpr size_t kSetupBytes = 1024;
+  const Code code = Join(pieces);
+  setup_header header = {};
+  header.setup_sects = 1;
+  header.syssize = static_cast<uint32_t>((kEntry + code.size() + 15) / 16);
+  header.boot_flag = 0xaa55;
+  header.header = 0x53726448;
+  header.version = 0x020f;
+  header.loadflags = LOADED_HIGH;
+  header.xloadflags = XLF_KERNEL_64;
+  header.initrd_addr_max = 0x7fffffff;
+  header.pref_address = kAddress;
+  header.init_size = 0x10000;
+  std::string file(kSetupBytes + header.syssize * 16, '\0');
+  std::memcpy(file.data() + offsetof(boot_params, hdr), &header, sizeof(header));
+  std::memcpy(file.data() + kSetupBytes + kEntry, code.data(), code.size());
+  std::ofstream(path, std::ios::binary) << file;
 }
 
 }  // namespace hmvm::test

@@ -1,4 +1,4 @@
-// Guests of a few instructions, as vmlinux files: enough to see how a machine starts and ends, in
+// Guests of a few instructions, as kernel files: enough to see how a machine starts and ends, in
 // milliseconds and without a kernel build.
 #pragma once
 
@@ -20,5 +20,7 @@ Code TripleFault();                          // an invalid instruction without a
 
 // An ELF file of these pieces, one after the other.
 void WriteGuest(const std::filesystem::path& path, std::initializer_list<Code> pieces);
+// The same as a bzImage.
+void WriteBzImage(const std::filesystem::path& path, std::initializer_list<Code> pieces);
 
 }  // namespace hmvm::test
