@@ -293,7 +293,7 @@ Result<VcpuTurn> Ring3Platform::OnException(uint32_t vector) {
   if (!user && vector == kInvalidOpcode && rip == window_.header().call_vmm) return OnVmmCall();
   if (!user && Window::Contains(rip)) {
     return Fail(rip == window_.header().monitor_dead
-                    ? "the guest kernel has no stack any more"
+                    ? "the guest kernel has no stack or no handler"
                     : "exception " + std::to_string(vector) + " in the monitor");
   }
   if (!user && Emulate(vector)) {

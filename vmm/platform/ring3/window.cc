@@ -199,6 +199,10 @@ void Window::BuildCpu(const GuestMemory& memory) const {
   data.user_frame = {0, {0, kUserCs, kFlags, 0, kUserSs}};
   data.gate_frame = AddressOf(kBlockOffset + kBlockCpu + offsetof(Cpu, home_frame));
   data.vcpu_info = AddressOf(kSharedInfoOffset);
+  // Until the kernel names its own: an end with a report instead of a loop of page faults.
+  data.syscall_entry = header_.monitor_dead;
+  data.event_entry = header_.monitor_dead;
+  data.page_fault_entry = header_.monitor_dead;
   data.load_root_end = header_.load_root_end;
   data.on_hypercall = header_.on_hypercall;
   data.on_enter = header_.on_enter;

@@ -337,7 +337,7 @@ fault_kernel:
   jmp *CPU(CPU_PAGE_FAULT_ENTRY)
 
 // The monitor faulted: in a hypercall it followed a pointer of the guest's, which fails with -EFAULT. Elsewhere
-// the guest's kernel stack is gone and so is the guest.
+// the guest's kernel stack is gone and so is the guest. Also where entries lead that the kernel has not named.
 fault_monitor:
   cmpq $0, CPU(CPU_HYPERCALL_SP)
   je 1f
