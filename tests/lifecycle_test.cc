@@ -73,18 +73,16 @@ TEST_F(LifecycleTest, KillWithoutASignalIsSigkill) {
 }
 
 TEST_F(LifecycleTest, WaitEndsWithTheContainer) {
-  Start("short", {"sh", "-c", "read line < /dev/shm/gate; exit 6"});
-  sandbox_->MustHmvm({"exec", "short", "true"});  // it runs
-  Child wait(sandbox_->Command({"wait", "short"}));
+  Start("patient", {"sh", "-c", "while ! test -e /go; do sleep 0.1; done; exit 6"});
+  Child wait(sandbox_->Command({"wait", "patient"}));
   EXPECT_TRUE(wait.Running());
 
-  sandbox_->MustHmvm({"kill", "-s", "INT", "short"});
-  sandbox_->Hmvm({"kill", "short"});
+  sandbox_->MustHmvm({"exec", "patient", "touch", "/go"});
 
   const Outcome outcome = wait.Wait();
   EXPECT_EQ(outcome.exit_code, 0);
-  EXPECT_THAT(outcome.out, testing::MatchesRegex("[0-9]+\n"));
-  sandbox_->MustHmvm({"rm", "short"});
+  EXPECT_EQ(outcome.out, "6\n");
+  sandbox_->MustHmvm({"rm", "patient"});
 }
 
 TEST_F(LifecycleTest, LogsFollowToTheEndAndShowTheTail) {

@@ -56,7 +56,7 @@ TEST_F(RunTest, AnOptionThatIsUnknownIs125) {
 
 TEST_F(RunTest, ASignalThatEndsTheCommandIs128AndItsNumber) {
   // Not the container's first process itself: as pid 1 of its namespace it does not get its own SIGKILL.
-  const Outcome outcome = RunContainer({}, {"sh", "-c", "sh -c 'kill -9 $$'"});
+  const Outcome outcome = RunContainer({}, {"sh", "-c", "sh -c 'kill -9 $$'; exit $?"});
 
   EXPECT_EQ(outcome.exit_code, 137) << Describe(outcome);
 }

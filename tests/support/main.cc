@@ -45,6 +45,7 @@ int RunTests() {
 
 int main(int argc, char** argv) {
   testing::InitGoogleTest(&argc, argv);
+  ::signal(SIGPIPE, SIG_IGN);  // a program that does not read its input to the end is a case, not our end
   // Without root no test boots anything: they skip and say why.
   if (GTEST_FLAG_GET(list_tests) || ::unshare(CLONE_NEWPID | CLONE_NEWNS) != 0) return RunTests();
   const pid_t init = ::fork();
