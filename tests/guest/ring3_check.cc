@@ -120,6 +120,14 @@ void CheckInstructions() {
   run(SIGILL, "Xen's CPUID", [](uint64_t) { asm volatile(".byte 0x0f, 0x0b, 'x', 'e', 'n', 0x0f, 0xa2"); });
 }
 
+// The platform takes the vsyscall page out of users' page tables; the kernel then answers on the fault.
+void CheckVsyscall() {
+  constexpr uint64_t kVsyscallTime = 0xffffffffff600400;
+  Expect(0, "vsyscall time()", kVsyscallTime, [](uint64_t address) {
+    if (reinterpret_cast<long (*)(long*)>(address)(nullptr) <= 0) Fail("vsyscall's answer", address, 0);
+  });
+}
+
 void CheckSingleStep() {
   const pid_t child = ::fork();
   if (child == 0) {
@@ -150,6 +158,7 @@ int main() {
   CheckMemory();
   CheckGates();
   CheckInstructions();
+  CheckVsyscall();
   CheckSingleStep();
   if (failures == 0) ::reboot(RB_POWER_OFF);
   return 1;

@@ -23,10 +23,11 @@ constexpr uint32_t kLeaf1EcxAlways = Bit(31);  // a hypervisor
 // fpu, tsc, msr, cx8, sep, cmov, clflush, mmx, fxsr, sse, sse2. No pse, pge, mce, apic, mtrr, pat.
 constexpr uint32_t kLeaf1Edx =
     Bit(0) | Bit(4) | Bit(5) | Bit(8) | Bit(11) | Bit(15) | Bit(19) | Bit(23) | Bit(24) | Bit(25) | Bit(26);
-// Leaf 7.0: bmi1 avx2 bmi2 erms avx512f dq rdseed adx ifma clflushopt clwb cd sha bw vl. No fsgsbase: the
-// kernel would set CR4. No smep, smap, invpcid, pku.
-constexpr uint32_t kLeaf7Ebx = Bit(3) | Bit(5) | Bit(8) | Bit(9) | Bit(16) | Bit(17) | Bit(18) | Bit(19) |
-                               Bit(21) | Bit(23) | Bit(24) | Bit(28) | Bit(29) | Bit(30) | Bit(31);
+// Leaf 7.0: bmi1 avx2 bmi2 erms avx512f dq adx ifma clflushopt clwb cd sha bw vl. No fsgsbase: the
+// kernel would set CR4. No smep, smap, invpcid, pku. No rdseed:
+// without an MSR for the microcode's version Linux calls it broken, aloud.
+constexpr uint32_t kLeaf7Ebx = Bit(3) | Bit(5) | Bit(8) | Bit(9) | Bit(16) | Bit(17) | Bit(19) | Bit(21) |
+                               Bit(23) | Bit(24) | Bit(28) | Bit(29) | Bit(30) | Bit(31);
 // vbmi vbmi2 gfni vaes vpclmulqdq vnni bitalg vpopcntdq
 constexpr uint32_t kLeaf7Ecx = Bit(1) | Bit(6) | Bit(8) | Bit(9) | Bit(10) | Bit(11) | Bit(12) | Bit(14);
 constexpr uint32_t kLeaf7Edx = Bit(4) /*fsrm*/;

@@ -6,6 +6,10 @@
 // vCPU. What they need of the common text they find in Cpu.
 #include "vmm/platform/ring3/monitor/offsets.h"
 
+// CF PF AF ZF SF TF DF OF RF AC ID; never IOPL, NT, VM. To the CPU interrupts are always on: events have their own mask.
+#define USER_FLAGS 0x250dd5
+#define ALWAYS_FLAGS 0x202
+
 #define CPU(field) (cpu + field)(%rip)
 #define EXCEPTION(field) (cpu + EXCEPTION_##field)(%rip)
 
@@ -163,8 +167,8 @@ iret:
   mov %al, VCPU_INFO_MASK(%rcx)
   movq $0x33, 0x28(%rsp)
   movq $0x2b, 0x40(%rsp)
-  andl $0x240dd5, 0x30(%rsp)
-  orl $0x202, 0x30(%rsp)
+  andl $USER_FLAGS, 0x30(%rsp)
+  orl $ALWAYS_FLAGS, 0x30(%rsp)
   mov 0x08(%rsp), %r11
   mov 0x10(%rsp), %rcx
   add $0x20, %rsp
@@ -190,10 +194,9 @@ iret_user:
   mov %rax, CPU(CPU_USER_FRAME + 0x08)
   shr $47, %rax
   jnz iret_bad
-  // The flags a user may have; IF is always on.
   mov 0x30(%rsp), %eax
-  and $0x250dd5, %eax
-  or $0x202, %eax
+  and $USER_FLAGS, %eax
+  or $ALWAYS_FLAGS, %eax
   mov %rax, CPU(CPU_USER_FRAME + 0x18)
   mov 0x38(%rsp), %rax
   mov %rax, CPU(CPU_USER_FRAME + 0x20)
@@ -253,6 +256,9 @@ enter:
   cmp %rax, EXCEPTION(RIP)
   jne enter_other
   mov CPU(CPU_KERNEL_SP), %rsp
+  // A program that jumps to the gate chooses r11: of flags it could not have, the kernel is not told.
+  and $USER_FLAGS, %r11d
+  or $ALWAYS_FLAGS, %r11d
   push $0x2b
   push EXCEPTION(RSP)
   push %r11
