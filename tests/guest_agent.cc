@@ -47,6 +47,7 @@ class GuestAgent : public AgentUnderTest {
 
   TtrpcClient& client() override { return *client_; }
   std::string lower_device() const override { return "/dev/vda"; }
+  bool limits_memory() const override { return true; }
 
   Result<UniqueFd> ConnectStream(uint64_t id) override {
     UniqueFd socket(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));

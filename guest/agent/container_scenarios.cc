@@ -452,6 +452,28 @@ TEST_F(ContainerTest, ExecNeedsARunningContainerAndAFreeId) {
   ASSERT_FALSE(late.has_value());
 }
 
+TEST_F(ContainerTest, LackOfMemoryIsToldApartFromAKill) {
+  if (!agent_->limits_memory()) GTEST_SKIP() << "no memory controller";
+  v1::CreateContainerRequest request = CreateRequest();
+  request.mutable_resources()->set_memory_max_bytes(16 << 20);
+  request.mutable_resources()->set_pids_max(10);
+  ASSERT_TRUE(Create(request).has_value());
+  ASSERT_TRUE(Start(StartRequest("", {"sleep", "100000"})).has_value());
+  ASSERT_TRUE(Start(StartRequest("greedy", {"tail", "/dev/zero"})).has_value());
+
+  const auto greedy = Call<v1::WaitProcessResponse>("WaitProcess", Process("greedy"));
+  ASSERT_TRUE(Start(StartRequest("later", {"sleep", "100000"})).has_value());
+  ASSERT_TRUE(Signal("later", SIGKILL).has_value());
+  const auto later = Call<v1::WaitProcessResponse>("WaitProcess", Process("later"));
+
+  ASSERT_TRUE(greedy.has_value()) << greedy.error().Message();
+  EXPECT_EQ(greedy->exit_status(), 128u + SIGKILL);
+  EXPECT_TRUE(greedy->oom_killed());
+  ASSERT_TRUE(later.has_value()) << later.error().Message();
+  EXPECT_EQ(later->exit_status(), 128u + SIGKILL);
+  EXPECT_FALSE(later->oom_killed());
+}
+
 TEST_F(ContainerTest, TerminalHasASizeAndTakesInput) {
   CreateIdle();
   v1::StartProcessRequest request =

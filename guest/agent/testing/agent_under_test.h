@@ -24,6 +24,8 @@ class AgentUnderTest {
   virtual Result<UniqueFd> ConnectStream(uint64_t id) = 0;
   // The image as the agent sees it.
   virtual std::string lower_device() const = 0;
+  // Whether the memory controller is in the cgroup hierarchy (v2).
+  virtual bool limits_memory() const = 0;
   // Open descriptors of the agent, where they can be counted.
   virtual std::optional<size_t> CountDescriptors() const { return std::nullopt; }
 };
