@@ -131,7 +131,9 @@ class HostAgent : public AgentUnderTest {
 
   TtrpcClient& client() override { return *client_; }
   std::string lower_device() const override { return disk_.path; }
-  bool limits_memory() const override { return false; }  // hosts with version 1 beside version 2 keep it there
+  bool limits_memory() const override {
+    return false;
+  }  // hosts with version 1 beside version 2 keep it there
 
   Result<UniqueFd> ConnectStream(uint64_t id) override {
     UniqueFd socket(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
