@@ -64,5 +64,24 @@ TEST_F(Ring3PlatformTest, TooLittleMemoryIsRefusedInWords) {
   EXPECT_THAT(outcome.err, HasSubstr("MiB"));
 }
 
+// However the guest's kernel behaves, the machine ends as one of its ends, with a word about it.
+TEST_F(Ring3PlatformTest, HostileKernelHarmsNobodyElse) {
+  for (int malice = 0; malice <= 4; ++malice) {
+    for (const char* seed : {"a", "b", "c", "d"}) {
+      const std::string line = "--cmdline=malice=" + std::to_string(malice) + " seed=" + seed;
+      Child machine({VmmProgram(), "--platform=ring3", std::string("--kernel=") + HOSTILE_KERNEL,
+                     "--memory_mib=64", line});
+
+      // A guest that only blocks or spins has done no harm: it is stopped.
+      const Outcome outcome = machine.Wait(5'000);
+
+      EXPECT_THAT(outcome.exit_code, testing::AnyOf(0, 2, 3, 4, 137)) << line << Describe(outcome);
+      if (outcome.exit_code == 4) {
+        EXPECT_THAT(outcome.err, HasSubstr("ring3: ")) << line;
+      }
+    }
+  }
+}
+
 }  // namespace
 }  // namespace hmvm::test

@@ -186,7 +186,7 @@ struct MonitorHeader {
   uint64_t stub_enter, stub_fault_user, stub_fault_kernel, stub_gate, stub_gate_end, stub_exits;
   uint64_t entry_start, enter, fault_user, fault_kernel, kernel_break, inject_kernel;
   uint64_t hypercall_return, hypercall_return_end, kernel_return, kernel_return_end;
-  uint64_t user_return, user_return_committed, user_return_end, monitor_dead;
+  uint64_t user_return, user_return_committed, user_return_end, fault_monitor, monitor_dead;
   uint64_t load_root_end, call_vmm;
   uint64_t on_hypercall, on_enter, on_break, on_inject, on_bad_return;
 };

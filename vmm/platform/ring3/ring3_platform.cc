@@ -26,6 +26,7 @@ namespace {
 constexpr uint64_t kTrapFlag = 0x100;
 constexpr uint32_t kDebugException = 1;
 constexpr uint32_t kInvalidOpcode = 6;
+constexpr uint32_t kStackFault = 12;
 constexpr uint32_t kGeneralProtection = 13;
 
 constexpr uint64_t kBlock = Window::AddressOf(kBlockOffset);
@@ -291,7 +292,13 @@ Result<VcpuTurn> Ring3Platform::OnException(uint32_t vector) {
   const uint64_t rip = cpu.exception.rip;
   const bool user = cpu.user_mode != 0;
   if (!user && vector == kInvalidOpcode && rip == window_.header().call_vmm) return OnVmmCall();
-  if (!user && Window::Contains(rip)) {
+  const bool in_monitor = !user && Window::Contains(rip);
+  if (in_monitor && (vector == kStackFault || vector == kGeneralProtection)) {
+    // As a page fault would: a hypercall's pointer led nowhere.
+    window_.cpu().exception.rip = window_.header().fault_monitor;
+    return VcpuTurn{};
+  }
+  if (in_monitor) {
     return Fail(rip == window_.header().monitor_dead
                     ? "the guest kernel has no stack or no handler"
                     : "exception " + std::to_string(vector) + " in the monitor");

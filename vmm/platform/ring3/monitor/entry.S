@@ -344,6 +344,8 @@ fault_kernel:
 
 // The monitor faulted: in a hypercall it followed a pointer of the guest's, which fails with -EFAULT. Elsewhere
 // the guest's kernel stack is gone and so is the guest. Also where entries lead that the kernel has not named.
+// The VMM leads here too, for the #GP or #SS of an address that is not canonical.
+.globl fault_monitor
 fault_monitor:
   cmpq $0, CPU(CPU_HYPERCALL_SP)
   je 1f
@@ -409,6 +411,6 @@ call_vmm:
   .quad stub_enter, stub_fault_user, stub_fault_kernel, stub_gate, stub_gate_end, stub_exits
   .quad entry_start, enter, fault_user, fault_kernel, kernel_break, inject_kernel
   .quad hypercall_return, hypercall_return_end, kernel_return, kernel_return_end
-  .quad user_return, user_return_committed, user_return_end, monitor_dead
+  .quad user_return, user_return_committed, user_return_end, fault_monitor, monitor_dead
   .quad load_root_end, call_vmm
   .quad MonitorHypercall, MonitorEnter, MonitorBreak, MonitorInject, MonitorBadReturn

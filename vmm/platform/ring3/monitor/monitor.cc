@@ -201,7 +201,12 @@ int64_t MmuExtended(Cpu& cpu, const MmuExtendedOperation* operations, uint64_t c
 
 // ---- hypercalls ----
 
+bool IsCanonical(uint64_t address) {
+  return static_cast<uint64_t>(static_cast<int64_t>(address << 16) >> 16) == address;
+}
+
 int64_t SetSegmentBase(Cpu& cpu, uint64_t which, uint64_t base) {
+  if (which != kSegmentGsUserSelector && !IsCanonical(base)) return kEinval;
   switch (which) {
     case kSegmentFs:
       WriteFsBase(base);
