@@ -81,7 +81,7 @@ std::vector<Task> Tasks() {
       {"Dpkg", Bash("dpkg -l | sha256sum; dpkg --print-architecture; dpkg -S /usr/bin/bash; dpkg --verify "
                     "coreutils bash perl-base; apt-get --version | head -n 1")},
       {"Tar", Bash("cd /tmp && tar --sort=name -cf - -C /usr share/perl5 | sha256sum; tar -czf x.tgz -C /etc "
-                   ". && tar -tzf x.tgz | wc -l;"
+                   "default apt && tar -tzf x.tgz | wc -l;"
                    " mkdir x && tar -xzf x.tgz -C x && find x | wc -l; diff -r x/default /etc/default && "
                    "echo same; rm -r x x.tgz")},
 
