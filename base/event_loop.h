@@ -50,8 +50,8 @@ class EventLoop {
 
   // Calls `handler` whenever `fd` can be read or has hung up.
   Result<Watch> OnReadable(int fd, Handler handler);
-  // Calls `handler` with the events that occurred, of `events` (EPOLLIN, EPOLLOUT) and EPOLLERR, EPOLLHUP. With
-  // EPOLLET in `events` only changes are told: the handler remembers what it left undone.
+  // Calls `handler` with the events that occurred, of `events` (EPOLLIN, EPOLLOUT) and EPOLLERR, EPOLLHUP.
+  // With EPOLLET in `events` only changes are told: the handler remembers what it left undone.
   Result<Watch> OnEvents(int fd, uint32_t events, EventsHandler handler);
 
   // Runs `task` on the loop's thread, in the order of the calls. Thread-safe.

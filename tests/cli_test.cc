@@ -31,7 +31,9 @@ TEST(CliTest, AnUnknownCommandIsNamed) {
 TEST(CliTest, CheckSaysWhichPlatformAndWhy) {
   const Outcome outcome = RunProgram({HmvmProgram(), "check"});
 
-  EXPECT_THAT(outcome.out + outcome.err, testing::ContainsRegex("ring3|hardware|/dev/kvm"))
+  EXPECT_EQ(outcome.exit_code, 0) << Describe(outcome);
+  EXPECT_THAT(outcome.out, testing::ContainsRegex("guest ring 0 .*\n")) << Describe(outcome);
+  EXPECT_THAT(outcome.out, testing::ContainsRegex("Containers run on the platform (ring3|hardware)\\."))
       << Describe(outcome);
 }
 

@@ -22,6 +22,7 @@ DEFINE_string(agent, "", "fd:N, a connected socket for the guest's first connect
 DEFINE_uint64(guest_cid, 3, "the guest's vsock address");
 DEFINE_string(console, "", "where the guest's console output goes: a path or fd:N");
 DEFINE_string(control, "", "fd:N, a connected socket for the control API; when it closes the machine stops");
+DEFINE_bool(probe, false, "print what this host's KVM can do, as JSON, and exit");
 
 namespace hmvm {
 namespace {
@@ -89,6 +90,8 @@ Result<Flags> ParseFlags(int argc, char** argv) {
   if (argc > 1) return Error{0, std::string("unexpected argument '") + argv[1] + "'"};
 
   Flags flags;
+  flags.probe = FLAGS_probe;
+  if (flags.probe) return flags;
   MachineConfig& machine = flags.machine;
   // First, so that whatever else is wrong, the other end sees the channel close.
   HMVM_TRY_ASSIGN(flags.control, OpenFlag(FLAGS_control, O_RDWR));

@@ -10,13 +10,13 @@ namespace hmvm {
 
 // What hmvm-vmm's command line asks for, its files opened.
 struct Flags {
+  bool probe = false;  // look at the host only; all else is unset
   MachineConfig machine;
   UniqueFd control;  // none: only signals and the guest end the machine
 };
 
 // Parses with gflags, which itself ends the process with status 1 for a flag it does not know and with 0
-// after
-// --help. Errors name the flag and its value.
+// after --help. Errors name the flag and its value.
 Result<Flags> ParseFlags(int argc, char** argv);
 
 // "ro:F,rw:F,...": the parts and their modes, files not opened.

@@ -4,14 +4,17 @@
 #include <signal.h>
 #include <sys/signalfd.h>
 #include <time.h>
+#include <unistd.h>
 
 #include <sstream>
 
 #include "base/event_loop.h"
+#include "base/file.h"
 #include "base/log.h"
 #include "vmm/control.h"
 #include "vmm/flags.h"
 #include "vmm/machine.h"
+#include "vmm/probe_report.h"
 
 namespace hmvm {
 namespace {
@@ -50,9 +53,17 @@ void LogReport(const std::string& report) {
   for (std::string line; std::getline(lines, line);) LOG(ERROR) << Escape(line);
 }
 
+Result<ExitStatus> Probe() {
+  HMVM_TRY_ASSIGN(const Kvm kvm, Kvm::Open());
+  HMVM_TRY_ASSIGN(const HostProbe probe, ProbeHost(kvm));
+  HMVM_TRY(WriteAll(STDOUT_FILENO, ProbeReport(probe)));
+  return kPowerOff;
+}
+
 Result<ExitStatus> Run(int argc, char** argv, uint64_t started_monotonic_ns) {
   HMVM_TRY_ASSIGN(const UniqueFd signals, TakeSignals());
   HMVM_TRY_ASSIGN(Flags flags, ParseFlags(argc, argv));
+  if (flags.probe) return Probe();
   HMVM_TRY_ASSIGN(const auto loop, EventLoop::Create());
   HMVM_TRY_ASSIGN(const auto machine, Machine::Create(std::move(flags.machine)));
 

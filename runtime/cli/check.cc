@@ -1,19 +1,64 @@
-// `hmvm check`: the VMM looks at the host, we show what it found.
+// `hmvm check`: the VMM looks at the host, we show what it found and what else a container needs.
+#include <unistd.h>
+
+#include <algorithm>
+
 #include <nlohmann/json.hpp>
 
 #include "base/process.h"
 #include "runtime/cli/commands.h"
 #include "runtime/cli/installation.h"
+#include "runtime/cli/output.h"
 
 namespace hmvm {
+namespace {
+
+using nlohmann::ordered_json;
+
+Result<ordered_json> ProbeOfVmm(const Installation& installation) {
+  HMVM_TRY_ASSIGN(const CommandResult result, RunCommand({installation.vmm_program, "--probe"}));
+  auto report = ordered_json::parse(result.output, nullptr, /*allow_exceptions=*/false);
+  if (result.exit_code != 0 || !report.is_object() || !report.contains("findings")) {
+    return Error{0, "'" + installation.vmm_program + " --probe' failed: " + result.output};
+  }
+  return report;
+}
+
+ordered_json FileFinding(const char* name, const std::string& path, const char* meaning) {
+  const bool there = ::access(path.c_str(), R_OK) == 0;
+  return {{"name", name},
+          {"value", there ? path : "'" + path + "' is missing"},
+          {"meaning", meaning},
+          {"verdict", there ? "ok" : "missing"}};
+}
+
+std::string Format(const ordered_json& report) {
+  Table table({"", "WHAT", "FOUND", "MEANING"});
+  for (const ordered_json& finding : report["findings"]) {
+    table.Add({finding.value("verdict", ""), finding.value("name", ""), finding.value("value", ""),
+               finding.value("meaning", "")});
+  }
+  const std::string platform = report.value("platform", "");
+  return table.Format() + (platform.empty() ? "No platform can run containers on this host.\n"
+                                            : "Containers run on the platform " + platform + ".\n");
+}
+
+}  // namespace
 
 Result<int> Execute(const Folders&, const CheckOptions& options) {
   HMVM_TRY_ASSIGN(const Installation installation, Installation::Find());
-  std::vector<std::string> command = {installation.vmm_program, "--probe"};
-  if (options.json) command.emplace_back("--format=json");
-  HMVM_TRY_ASSIGN(const CommandResult result, RunCommand(command));
-  HMVM_TRY(Print(result.output));
-  return result.exit_code == 0 ? 0 : kExitFailed;
+  HMVM_TRY_ASSIGN(ordered_json report, ProbeOfVmm(installation));
+  ordered_json& findings = report["findings"];
+  findings.push_back(FileFinding("guest kernel", installation.kernel, "what every microVM boots"));
+  findings.push_back(
+      FileFinding("initramfs", installation.initramfs, "the agent, first process of every guest"));
+  findings.push_back(
+      FileFinding("mkfs.erofs", "/usr/bin/mkfs.erofs", "makes an image's file system (erofs-utils)"));
+  HMVM_TRY(Print(options.json ? report.dump(2) + "\n" : Format(report)));
+
+  const bool complete = std::ranges::none_of(
+      findings, [](const ordered_json& finding) { return finding.value("verdict", "") == "missing"; });
+  return complete && !report.value("platform", "").empty() ? 0 : 1;
 }
 
 }  // namespace hmvm
