@@ -7,7 +7,14 @@
 asm(".section .note.Xen, \"a\", @note\n"
     ".long 4, 8, 1\n .asciz \"Xen\"\n .quad _start\n"              // ENTRY
     ".long 4, 8, 3\n .asciz \"Xen\"\n .quad 0xffffffff80000000\n"  // VIRT_BASE
-    ".text\n .globl _start\n _start:\n mov %rsi, %rdi\n call Attack\n ud2\n");
+    ".text\n .globl _start\n _start:\n mov %rsi, %rdi\n call ReadCommandLine\n"
+    // Where all its traps and events lead: on with the next attack.
+    ".globl Resume\n Resume:\n mov $(stack + 16384), %rsp\n call Attack\n ud2\n");
+
+extern "C" void Resume();
+extern "C" {
+alignas(16) char stack[16384];
+}
 
 namespace {
 
@@ -28,7 +35,9 @@ constexpr uint64_t kShutdown = 2;
 enum Malice { kCalls, kSharedMemory, kPageTables, kMonitorData, kMonitorMappings };
 
 alignas(4096) uint64_t arguments[4 * 512];
-uint64_t state;
+uint64_t state = 0x9e3779b97f4a7c15;
+uint64_t malice;
+int attacks;
 
 uint64_t Random() {
   state ^= state << 13;
@@ -70,7 +79,7 @@ uint64_t Pick() {
   }
 }
 
-void AnyHypercall(uint64_t malice) {
+void AnyHypercall() {
   const uint64_t number = Random() % 64;
   const uint64_t first = Pick();
   const bool pages = number == kMmuUpdate || number == kUpdateVaMapping || number == kMmuextOp;
@@ -107,16 +116,38 @@ void AnyInstruction() {
 
 void AnyStore(uint64_t page) { *reinterpret_cast<volatile uint64_t*>(page + Random() % 512 * 8) = Pick(); }
 
+// Takes back what an earlier attack may have made of the handlers.
+void RegisterHandlers() {
+  struct Trap {
+    uint8_t vector;
+    uint8_t flags;
+    uint16_t cs;
+    uint32_t padding;
+    uint64_t address;
+  };
+  constexpr uint64_t kSetTrapTable = 0;
+  constexpr uint64_t kCallbackOp = 30;
+  const uint64_t resume = reinterpret_cast<uint64_t>(&Resume);
+  static Trap table[33];
+  for (uint8_t vector = 0; vector < 32; ++vector) table[vector] = {vector, 4, 0, 0, resume};
+  Hypercall(kSetTrapTable, reinterpret_cast<uint64_t>(table), 0, 0, 0, 0);
+  static uint64_t callback[2];
+  callback[1] = resume;
+  Hypercall(kCallbackOp, 0, reinterpret_cast<uint64_t>(callback), 0, 0, 0);
+}
+
 }  // namespace
 
-extern "C" void Attack(const char* start_info) {
-  uint64_t malice = 0;
-  state = 0x9e3779b97f4a7c15;
+extern "C" void ReadCommandLine(const char* start_info) {
   for (const char* c = start_info + kCommandLineInStartInfo; *c != 0; ++c) {
     state = state * 31 + static_cast<unsigned char>(*c);
     if (c[0] == 'e' && c[1] == '=' && c[2] >= '0' && c[2] <= '9') malice = static_cast<uint64_t>(c[2] - '0');
   }
-  for (int i = 0; i < 3000; ++i) {
+}
+
+extern "C" void Attack() {
+  while (attacks < 3000) {
+    if (++attacks % 8 == 1) RegisterHandlers();
     for (int j = 0; j < 4; ++j) arguments[Random() % 2048] = Pick();
     const uint64_t what = Random() % 16;
     if (what == 0 && malice >= kSharedMemory) {
@@ -130,7 +161,7 @@ extern "C" void Attack(const char* start_info) {
     } else if (what < 6) {
       AnyInstruction();
     } else {
-      AnyHypercall(malice);
+      AnyHypercall();
     }
   }
   arguments[0] = 0;
