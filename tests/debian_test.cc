@@ -147,7 +147,7 @@ std::string RuncConfig(const fs::path& rootfs) {
   const std::string capabilities =
       R"(["CAP_CHOWN","CAP_DAC_OVERRIDE","CAP_FOWNER","CAP_FSETID","CAP_KILL","CAP_SETGID","CAP_SETUID","CAP_SETPCAP",)"
       R"("CAP_NET_BIND_SERVICE","CAP_NET_RAW","CAP_SYS_CHROOT","CAP_MKNOD","CAP_AUDIT_WRITE","CAP_SETFCAP"])";
-  return R"({"ociVersion":"1.0.2","process":{"user":{"uid":0,"gid":0},"args":["sleep","1000000"],"cwd":"/","env":[)"
+  return R"({"ociVersion":"1.0.2","process":{"user":{"uid":0,"gid":0,"additionalGids":[0]},"args":["sleep","1000000"],"cwd":"/","env":[)"
          R"("PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin","HOME=/root","HOSTNAME=judge"],)"
          R"("capabilities":{"bounding":)" +
          capabilities + R"(,"effective":)" + capabilities + R"(,"permitted":)" + capabilities +

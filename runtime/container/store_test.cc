@@ -181,7 +181,8 @@ TEST_F(ContainerStoreTest, NewestFirst) {
 }
 
 TEST(ContainerNameTest, PlainWordsOnly) {
-  for (const char* name : {"web", "a", "1", "A_b.c-d"}) EXPECT_TRUE(CheckContainerName(name).has_value()) << name;
+  for (const char* name : {"web", "a", "1", "A_b.c-d"})
+    EXPECT_TRUE(CheckContainerName(name).has_value()) << name;
   for (const char* name : {"", "-ab", ".ab", "a b", "a/b", "a\n"}) {
     EXPECT_FALSE(CheckContainerName(name).has_value()) << name;
   }
