@@ -92,9 +92,9 @@ Result<int> Execute(const Folders& folders, const ExecOptions& options) {
   if ((*attached)->hang_up() == Attachment::HangUp::kOutputClosed) return kOutputClosed;
   if (!outcome.has_value()) {
     attached->reset();  // the terminal is to be itself again for the message
-    PrintError(outcome.error().code == ECONNRESET ? "container '" + record.name + "' has ended"
-                                                  : outcome.error().Message());
-    return CodeOf(outcome.error());
+    const Error& error = outcome.error();
+    PrintError(error.code == ECONNRESET ? "container '" + record.name + "' has ended" : error.what);
+    return CodeOf(error);
   }
   (*attached)->JoinOutput();
   return static_cast<int>(outcome->exit_status());

@@ -229,6 +229,8 @@ Outcome Supervisor::DriveFirstProcess() {
   if (auto started = agent_->StartProcess(start); !started.has_value()) {
     Outcome outcome = FailedBy(started.error());
     outcome.failure_code = CodeOfStartError(started.error());
+    if (outcome.failure_code != kHmvmFailed)
+      outcome.failure = started.error().what;  // the agent has said why
     return outcome;
   }
   loop_->Post([this] { OnRunning(); });
