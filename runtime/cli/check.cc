@@ -9,6 +9,7 @@
 #include "runtime/cli/commands.h"
 #include "runtime/cli/installation.h"
 #include "runtime/cli/output.h"
+#include "runtime/supervisor/machine.h"
 
 namespace hmvm {
 namespace {
@@ -17,9 +18,10 @@ using nlohmann::ordered_json;
 
 Result<ordered_json> ProbeOfVmm(const Installation& installation) {
   HMVM_TRY_ASSIGN(const CommandResult result, RunCommand({installation.vmm_program, "--probe"}));
+  if (result.exit_code != 0) return Error{0, std::string(LastLogMessage(result.output))};
   auto report = ordered_json::parse(result.output, nullptr, /*allow_exceptions=*/false);
-  if (result.exit_code != 0 || !report.is_object() || !report.contains("findings")) {
-    return Error{0, "'" + installation.vmm_program + " --probe' failed: " + result.output};
+  if (!report.is_object() || !report.contains("findings")) {
+    return Error{0, "'" + installation.vmm_program + " --probe' gave no report: " + result.output};
   }
   return report;
 }

@@ -126,8 +126,8 @@ Error NotRunning(const ContainerRecord& record) {
 Result<SupervisorClient> ConnectTo(const ContainerStore& store, const ContainerRecord& record) {
   if (IsFinal(record.status())) return NotRunning(record);
   auto client = SupervisorClient::Connect(store, record.id);
-  // It may have ended since we read its state.
-  if (!client.has_value()) return Wrap("container '" + record.name + "'", client.error());
+  // It has ended since we read its state.
+  if (!client.has_value()) return NotRunning(record);
   return client;
 }
 
@@ -189,6 +189,7 @@ Result<int> Execute(const Folders& folders, const KillOptions& options) {
     HMVM_TRY_ASSIGN(const ContainerRecord record, store.Find(name));
     HMVM_TRY_ASSIGN(SupervisorClient supervisor, ConnectTo(store, record));
     if (auto sent = supervisor.Signal("", options.signal); !sent.has_value()) {
+      if (sent.error().code == ECONNRESET) return Error{0, "container '" + record.name + "' has ended"};
       return Wrap("container '" + record.name + "'", sent.error());
     }
     return Print(name + "\n");

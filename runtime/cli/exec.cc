@@ -65,8 +65,11 @@ Result<int> Execute(const Folders& folders, const ExecOptions& options) {
   if (IsFinal(record.status())) return Error{0, "container '" + record.name + "' is not running"};
   HMVM_TRY_ASSIGN(const api::ExecRequest request, MakeRequest(record, options));
   BlockForwardedSignals();
-  HMVM_TRY_ASSIGN(SupervisorClient supervisor, SupervisorClient::Connect(store, record.id));
-  HMVM_TRY(supervisor.Wait(api::WaitRequest::RUNNING));
+  auto connected = SupervisorClient::Connect(store, record.id);
+  if (!connected.has_value() || !connected->Wait(api::WaitRequest::RUNNING).has_value()) {
+    return Error{0, "container '" + record.name + "' has ended"};
+  }
+  SupervisorClient& supervisor = *connected;
 
   // The process starts while its streams are being connected.
   auto ended = std::async(std::launch::async, [&] { return supervisor.Exec(request); });
@@ -88,7 +91,12 @@ Result<int> Execute(const Folders& folders, const ExecOptions& options) {
   }();
   if (!attached.has_value()) supervisor.Close();
   const Result<api::ExecResponse> outcome = ended.get();
-  if (!attached.has_value()) return attached.error();
+  if (!attached.has_value()) {
+    if (const auto now = store.Load(record.id); !now.has_value() || IsFinal(now->status())) {
+      return Error{0, "container '" + record.name + "' has ended"};
+    }
+    return attached.error();
+  }
   if ((*attached)->hang_up() == Attachment::HangUp::kOutputClosed) return kOutputClosed;
   if (!outcome.has_value()) {
     attached->reset();  // the terminal is to be itself again for the message

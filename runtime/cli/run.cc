@@ -4,7 +4,6 @@
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/sysinfo.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -17,7 +16,6 @@
 #include "runtime/cli/commands.h"
 #include "runtime/cli/installation.h"
 #include "runtime/container/process_config.h"
-#include "runtime/container/size.h"
 #include "runtime/supervisor/supervisor.h"
 #include "runtime/supervisor/supervisor_client.h"
 
@@ -26,23 +24,10 @@ namespace {
 
 namespace api = supervisor::v1;
 
-// Below this the guest's kernel does not come up.
-constexpr uint64_t kMinimumMemoryBytes = uint64_t{64} << 20;
 constexpr int kOutputClosed = 128 + SIGPIPE;
 
+// What can be told without making anything. The VMM knows the rest, such as how much memory the kernel needs.
 Result<> CheckHost(const RunOptions& options) {
-  struct sysinfo host = {};
-  ::sysinfo(&host);
-  const uint64_t host_bytes = uint64_t{host.totalram} * host.mem_unit;
-  if (options.memory_bytes < kMinimumMemoryBytes) {
-    return Error{0, "memory of " + FormatSize(options.memory_bytes) +
-                        " is too little for a guest: give at least " + FormatSize(kMinimumMemoryBytes) +
-                        " with -m"};
-  }
-  if (options.memory_bytes > host_bytes) {
-    return Error{0, "memory of " + FormatSize(options.memory_bytes) +
-                        " is more than this host has: give at most " + FormatSize(host_bytes) + " with -m"};
-  }
   const unsigned host_cpus = std::max(1U, std::thread::hardware_concurrency());
   if (options.cpus > host_cpus) {
     return Error{

@@ -33,22 +33,18 @@ std::string_view LastLineWith(std::string_view text, std::string_view word) {
   return text.substr(begin, text.find_first_of("\r\n", at) - begin);
 }
 
-std::string_view LastLine(std::string_view text) {
-  while (text.ends_with('\n') || text.ends_with('\r')) text.remove_suffix(1);
-  const size_t newline = text.rfind('\n');
-  return newline == std::string_view::npos ? text : text.substr(newline + 1);
-}
-
-// The message of a log line without glog's "E1123 10:11:12.123456 77 file.cc:12] ".
-std::string_view WithoutLogPrefix(std::string_view line) {
-  const size_t at = line.find("] ");
-  return at == std::string_view::npos ? line : line.substr(at + 2);
-}
-
 // What the VMM or guest said last, ready to follow a sentence; both are untrusted.
 std::string Quote(std::string_view words) { return words.empty() ? "" : ": " + Escape(words, 400); }
 
 }  // namespace
+
+std::string_view LastLogMessage(std::string_view log) {
+  while (log.ends_with('\n') || log.ends_with('\r')) log.remove_suffix(1);
+  if (const size_t newline = log.rfind('\n'); newline != std::string_view::npos)
+    log.remove_prefix(newline + 1);
+  const size_t prefix = log.find("] ");
+  return prefix == std::string_view::npos ? log : log.substr(prefix + 2);
+}
 
 Result<std::unique_ptr<Machine>> Machine::Start(EventLoop& loop, const ContainerConfig& config,
                                                 MachineFiles files, UniqueFd vsock_listener,
@@ -114,18 +110,27 @@ void Machine::Kill() {
   if (!ended_) (void)process_.Signal(SIGKILL);
 }
 
+// The VMM knows its files by number, the user by name.
+std::string Machine::SetUpError(const ContainerConfig& config) const {
+  std::string message(LastLogMessage(vmm_log()));
+  const std::string number = "'" + Fd(kKernelFd) + "'";
+  if (const size_t at = message.find(number); at != std::string::npos) {
+    message.replace(at, number.size(), "'" + config.kernel + "'");
+  }
+  return message.empty() ? "the virtual machine monitor ended without a word" : Escape(message, 400);
+}
+
 std::string Machine::EndReason(const ContainerConfig& config) const {
   if (WIFSIGNALED(wait_status_)) {
     return "the virtual machine monitor was ended by signal " + std::to_string(WTERMSIG(wait_status_)) +
-           " (" + ::strsignal(WTERMSIG(wait_status_)) + ")" + Quote(WithoutLogPrefix(LastLine(vmm_log())));
+           " (" + ::strsignal(WTERMSIG(wait_status_)) + ")" + Quote(LastLogMessage(vmm_log()));
   }
   const int status = WEXITSTATUS(wait_status_);
   switch (status) {
     case kVmmPowerOff:
       return "the guest switched the machine off";
     case kVmmSetUpFailed:
-      return "no machine could be made with kernel '" + config.kernel + "'" +
-             Quote(WithoutLogPrefix(LastLine(vmm_log())));
+      return SetUpError(config);
     case kVmmGuestReset:
       return "the guest reset the machine" + Quote(LastLineWith(console(), "reboot"));
     case kVmmGuestPanic:
@@ -133,7 +138,7 @@ std::string Machine::EndReason(const ContainerConfig& config) const {
              Quote(LastLineWith(console(), "Kernel panic"));
     default:
       return "the virtual machine monitor failed (status " + std::to_string(status) + ")" +
-             Quote(WithoutLogPrefix(LastLine(vmm_log())));
+             Quote(LastLogMessage(vmm_log()));
   }
 }
 

@@ -3,6 +3,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <string_view>
 
 #include "base/event_loop.h"
 #include "base/process.h"
@@ -20,6 +21,10 @@ struct MachineFiles {
   UniqueFd initrd;
   UniqueFd rootfs;  // EROFS
 };
+
+// The last line that hmvm-vmm wrote to its standard error, without glog's "E1123 10:11:12.123456 77
+// file.cc:12] ".
+std::string_view LastLogMessage(std::string_view log);
 
 // One hmvm-vmm process and what it says. Belongs to the loop's thread, which must be the thread that lives
 // longest: the VMM dies with it.
@@ -50,6 +55,7 @@ class Machine {
  private:
   Machine() = default;
   Result<> OnExit();
+  std::string SetUpError(const ContainerConfig& config) const;
 
   Process process_;
   UniqueFd control_;  // its closing ends the machine, too
