@@ -218,7 +218,7 @@ int Main() {
   (void)!::read(kernel_fd.get(), kernel, sizeof(kernel) - 1);
   const std::string_view mode(kernel);
   if (mode.starts_with("refuse")) {
-    std::fputs("E1123 10:11:12.345678 77 fake.cc:1] load kernel: not an ELF file\n", stderr);
+    std::fputs("E1123 10:11:12.345678 77 fake.cc:1] kernel 'fd:3': not an ELF file\n", stderr);
     return 1;
   }
   if (mode.starts_with("panic")) {
