@@ -156,6 +156,33 @@ TEST_F(RunTest, MemoryOnBothSidesOfTheHoleIsUsable) {
   EXPECT_EQ(outcome.out, "3\n");
 }
 
+TEST_F(RunTest, MoreMemoryThanTheGuestHasEndsTheCommandAndNotTheGuest) {
+  const Outcome outcome = RunContainer({"-m", "128m"}, {"sh", "-c", "tail /dev/zero; echo ended by $?"});
+
+  EXPECT_EQ(outcome.exit_code, 0) << Describe(outcome);
+  EXPECT_EQ(outcome.out, "ended by 137\n");
+}
+
+TEST_F(RunTest, AFullRootIsAnErrorOfTheWriter) {
+  const Outcome outcome = RunContainer(
+      {"-m", "128m"}, {"sh", "-c", "dd if=/dev/zero of=/big bs=1M count=500; rm /big; echo alive"});
+
+  EXPECT_EQ(outcome.exit_code, 0) << Describe(outcome);
+  EXPECT_THAT(outcome.err, HasSubstr("No space left on device"));
+  EXPECT_EQ(outcome.out, "alive\n");
+}
+
+TEST_F(RunTest, ClosedStandardStreamsDoNotGoToOtherFiles) {
+  std::string line;
+  for (const std::string& word : sandbox_->Command({"run", "--rm", "-i", "busybox", "sh", "-c"}))
+    line += "'" + word + "' ";
+
+  const Outcome outcome =
+      RunProgram({"sh", "-c", line + " 'cat; echo lost; echo lost >&2; exit 3' <&- >&- 2>&-"});
+
+  EXPECT_EQ(outcome.exit_code, 3) << Describe(outcome);
+}
+
 TEST_F(RunTest, WhatAContainerWritesIsGoneInTheNext) {
   EXPECT_EQ(RunContainer({}, {"sh", "-c", "echo mark > /mark && cat /mark"}).out, "mark\n");
 

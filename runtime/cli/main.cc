@@ -1,4 +1,5 @@
 // hmvm: containers that are microVMs. The command line; `run` also becomes the container's supervisor.
+#include <fcntl.h>
 #include <unistd.h>
 
 #include <filesystem>
@@ -9,8 +10,22 @@
 #include "runtime/cli/command_line.h"
 #include "runtime/cli/commands.h"
 
+namespace {
+
+// A caller may close 0, 1 or 2. The next file that we open would take the number, and a child would have it
+// as its standard stream.
+void OpenStandardStreams() {
+  for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; ++fd) {
+    // The lowest free number is `fd`: those below it are open by now.
+    if (::fcntl(fd, F_GETFD) < 0) (void)::open("/dev/null", O_RDWR);
+  }
+}
+
+}  // namespace
+
 int main(int argc, char** argv) {
   using namespace hmvm;
+  OpenStandardStreams();
   auto line = ParseCommandLine(std::vector<std::string>(argv + 1, argv + argc));
   if (!line.has_value()) {
     PrintError(line.error().Message());
