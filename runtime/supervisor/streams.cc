@@ -75,8 +75,7 @@ Result<UniqueFd> ConnectStream(const std::string& run_folder, uint64_t stream_id
     answer += byte;
   }
   if (!answer.starts_with("OK ") || !answer.ends_with('\n')) {
-    return Error{ECONNREFUSED,
-                 "connect to the guest's stdio port" + (answer.empty() ? "" : ": " + Escape(answer))};
+    return Error{ECONNREFUSED, "connect to the guest's stdio port, answer '" + Escape(answer) + "'"};
   }
   const uint64_t id = htole64(stream_id);
   if (!SendAll(socket.get(), std::string_view(reinterpret_cast<const char*>(&id), sizeof(id)))) {
