@@ -136,7 +136,7 @@ class FakeGuest {
     process.pidfd = UniqueFd(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));
     process.exit_watch = loop_
                              .OnReadable(process.pidfd.get(),
-                                         [this, &process]() -> Result<> {
+                                         [&process]() -> Result<> {
                                            OnExit(process);
                                            return {};
                                          })
