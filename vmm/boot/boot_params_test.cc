@@ -26,13 +26,16 @@ TEST(BootParamsTest, MapHasTheHolesBelowOneMegabyteAndBelowFourGigabytes) {
   const std::vector<boot_e820_entry> map = MakeE820Map(memory);
 
   ASSERT_EQ(map.size(), 4u);
-  EXPECT_EQ(map[0].addr + map[0].size, kReservedStart);
-  EXPECT_EQ(map[1].addr, kReservedStart);
-  EXPECT_EQ(map[1].type, 2u);
-  EXPECT_EQ(map[2].addr, kMiB);
-  EXPECT_EQ(map[2].addr + map[2].size, kLowRamEnd);
-  EXPECT_EQ(map[3].addr, kHighRamStart);
-  EXPECT_EQ(map[3].size, 16 * kMiB);
+  // Copies: the entries are packed, and EXPECT_EQ takes references.
+  const auto start = [&](size_t i) { return uint64_t{map[i].addr}; };
+  const auto end = [&](size_t i) { return uint64_t{map[i].addr + map[i].size}; };
+  EXPECT_EQ(end(0), kReservedStart);
+  EXPECT_EQ(start(1), kReservedStart);
+  EXPECT_EQ(uint32_t{map[1].type}, 2u);
+  EXPECT_EQ(start(2), kMiB);
+  EXPECT_EQ(end(2), kLowRamEnd);
+  EXPECT_EQ(start(3), kHighRamStart);
+  EXPECT_EQ(end(3), kHighRamStart + 16 * kMiB);
 }
 
 TEST(BootParamsTest, CommandLineAndInitrdAreWhereTheParametersSay) {
