@@ -231,6 +231,8 @@ TEST_F(HmvmTest, AClientThatIsKilledLeavesTheContainerRunning) {
 
 TEST_F(HmvmTest, AReaderThatLeavesEndsTheClientOnly) {
   EXPECT_EQ(Shell("$hmvm run --name c busybox yes | head -n 1").output, "y\n");
+  // The first line may be out before the state is written.
+  Shell("while $hmvm ps | grep -q Starting; do sleep 0.05; done");
   EXPECT_EQ(Inspect("c")["status"], "running");
 }
 
