@@ -54,6 +54,14 @@ Result<BzImage> BzImage::Parse(std::span<const std::byte> file) {
   return image;
 }
 
+Result<std::span<const std::byte>> BzImage::CompressedKernel() const {
+  const uint64_t offset = header_.payload_offset, size = header_.payload_length;
+  if (offset > payload_.size() || size > payload_.size() - offset) {
+    return Malformed("bzImage's compressed kernel lies outside the file");
+  }
+  return payload_.subspan(offset, size);
+}
+
 Result<> BzImage::Load(const GuestMemory& memory) const {
   if (!memory.Slice(GuestAddress{load_address()}, memory_bytes_).has_value()) {
     return Error{EFAULT, "bzImage needs guest memory up to " + std::to_string(memory_end() >> 20) + " MiB"};

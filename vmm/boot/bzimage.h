@@ -28,6 +28,10 @@ class BzImage {
   uint64_t memory_end() const { return header_.pref_address + memory_bytes_; }
   uint64_t entry() const { return header_.pref_address + 0x200; }
 
+  // The compressed vmlinux inside, which the payload's own code would unpack. ENOEXEC when it does not lie in
+  // the payload.
+  Result<std::span<const std::byte>> CompressedKernel() const;
+
   // Copies the payload to its address in fresh guest memory. EFAULT when memory_end() lies outside RAM.
   Result<> Load(const GuestMemory& memory) const;
 

@@ -1,9 +1,10 @@
-// Any bytes as a bzImage: parse, load into a small guest.
+// Any bytes as a bzImage: parse, load into a small guest, unpack.
 #include <algorithm>
 #include <cstring>
 #include <vector>
 
 #include "vmm/boot/bzimage.h"
+#include "vmm/boot/bzimage_payload.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   static const hmvm::GuestMemory memory = hmvm::GuestMemory::Create(4 << 20).value();
@@ -16,5 +17,6 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   std::memcpy(file.data() + offsetof(boot_params, hdr.header), &magic, sizeof(magic));
   const auto image = hmvm::BzImage::Parse(file);
   if (image.has_value()) static_cast<void>(image->Load(memory));
+  static_cast<void>(hmvm::UnpackVmlinux(file));
   return 0;
 }

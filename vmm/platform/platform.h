@@ -21,7 +21,7 @@ namespace hmvm {
 // What to boot. The spans are the host's own files, mapped or read: kernel formats are checked by the loader
 // all the same.
 struct BootSource {
-  std::span<const std::byte> kernel;  // vmlinux (ELF) or, where the platform takes it, bzImage
+  std::span<const std::byte> kernel;  // vmlinux (ELF) or bzImage
   std::span<const std::byte> initrd;  // may be empty
   std::string command_line;           // the machine's whole command line but what the platform itself adds
 };

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cstring>
 
+#include "vmm/boot/bzimage.h"
+#include "vmm/boot/bzimage_payload.h"
 #include "vmm/boot/elf.h"
 #include "vmm/platform/ring3/monitor/xen_mmu.h"
 
@@ -103,7 +105,13 @@ Result<> WriteP2m(const GuestMemory& memory, uint64_t p2m, uint64_t frames) {
 }  // namespace
 
 Result<BootState> BuildBoot(const BootSource& source, const GuestMemory& memory, const Window& window) {
-  HMVM_TRY_ASSIGN(const ElfImage image, ElfImage::Parse(source.kernel));
+  // A PV kernel is entered as it was linked, so the code around it in a bzImage has nothing to do.
+  Mapping unpacked;
+  if (BzImage::IsBzImage(source.kernel)) {
+    HMVM_TRY_ASSIGN(unpacked, UnpackVmlinux(source.kernel));
+  }
+  HMVM_TRY_ASSIGN(const ElfImage image,
+                  ElfImage::Parse(unpacked.size() > 0 ? unpacked.bytes() : source.kernel));
   HMVM_TRY_ASSIGN(const uint64_t entry, RequiredNote(image, kNoteEntry, "ENTRY"));
   HMVM_TRY_ASSIGN(const uint64_t virtual_base, RequiredNote(image, kNoteVirtBase, "VIRT_BASE"));
   if (virtual_base % kLevel2Reach != 0 || virtual_base >> 47 != 0x1ffff) {
