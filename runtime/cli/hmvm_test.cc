@@ -47,10 +47,11 @@ class HmvmTest : public testing::Test {
       GTEST_SKIP() << "run looks for /dev/kvm first, and it is not here";
   }
   void TearDown() override {
-    for (const fs::directory_entry& entry : fs::directory_iterator(dir_ / "root/containers")) {
+    std::error_code absent;  // a test may end before its first container is made
+    for (const fs::directory_entry& entry : fs::directory_iterator(dir_ / "root/containers", absent)) {
       Hmvm({"rm", "-f", entry.path().filename()});
     }
-    EXPECT_TRUE(fs::is_empty(dir_ / "run"));
+    EXPECT_EQ(fs::directory_iterator(dir_ / "run", absent), fs::directory_iterator());
   }
 
   static std::vector<std::string> Line(const std::vector<std::string>& arguments) {
