@@ -80,6 +80,9 @@ class HmvmTest : public testing::Test {
   }
   static void StartSleeper() { Must({"run", "-d", "--name", "c", "busybox", "sleep", "1000"}); }
 
+  // A first line of output may be out before the state is written.
+  static void WaitUntilStarted() { Shell("while $hmvm ps | grep -q Starting; do sleep 0.05; done"); }
+
   static fs::path dir_;
 };
 fs::path HmvmTest::dir_;
@@ -226,14 +229,14 @@ TEST_F(HmvmTest, AClientThatIsKilledLeavesTheContainerRunning) {
   Shell(
       "$hmvm run --name c busybox sh -c 'echo up; exec sleep 1000' >/dev/null & pid=$!;"
       "until $hmvm logs c 2>/dev/null | grep -q up; do sleep 0.05; done; kill -9 $pid; wait $pid");
+  WaitUntilStarted();
   EXPECT_EQ(Inspect("c")["status"], "running");
   EXPECT_EQ(Must({"exec", "c", "echo", "alive"}), "alive\n");
 }
 
 TEST_F(HmvmTest, AReaderThatLeavesEndsTheClientOnly) {
   EXPECT_EQ(Shell("$hmvm run --name c busybox yes | head -n 1").output, "y\n");
-  // The first line may be out before the state is written.
-  Shell("while $hmvm ps | grep -q Starting; do sleep 0.05; done");
+  WaitUntilStarted();
   EXPECT_EQ(Inspect("c")["status"], "running");
 }
 

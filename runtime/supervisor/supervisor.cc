@@ -5,7 +5,8 @@
 #include <sys/timerfd.h>
 #include <unistd.h>
 
-#include <filesystem>
+#include <atomic>
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
@@ -70,7 +71,7 @@ class Supervisor {
   using WaitResponder = TtrpcServer::Responder<api::WaitResponse>;
   using EmptyResponder = TtrpcServer::Responder<api::Empty>;
 
-  Result<> StartMachine();
+  Result<> StartMachine(const std::function<void()>& on_owned);
   Result<> Listen();
   void RegisterHandlers();
   void RunFirstProcess();
@@ -123,6 +124,8 @@ class Supervisor {
   std::optional<Outcome> outcome_;
   bool finished_ = false;
   bool client_connected_ = false;
+  std::atomic<bool> start_requested_ = false;  // the guest has booted and knows of the first process
+  std::vector<std::function<void()>> signals_until_running_;
   std::vector<WaitResponder> until_running_;
   std::vector<WaitResponder> until_stopped_;
 };
@@ -138,18 +141,16 @@ Result<> Supervisor::Run(const std::function<void()>& on_owned) {
     }));
     client_connected_ = true;
   }
-  if (auto started = StartMachine(); !started.has_value()) {
+  if (auto started = StartMachine(on_owned); !started.has_value()) {
     outcome_ = FailedBy(started.error());
-    on_owned();
-    Finish();
-  } else {
-    on_owned();
+    EndMachine();
+    if (machine_ == nullptr) Finish();  // else when it has ended
   }
   HMVM_TRY(loop_->Run());
   return {};
 }
 
-Result<> Supervisor::StartMachine() {
+Result<> Supervisor::StartMachine(const std::function<void()>& on_owned) {
   HMVM_TRY(record_.Enter(Status::kStarting));
   record_.owner = *IdentifyProcess(::getpid());
   const std::string run_folder = store_.RunFolder(record_.id);
@@ -164,13 +165,11 @@ Result<> Supervisor::StartMachine() {
                                                             .terminal = record_.config.terminal,
                                                             .open_stdin = record_.config.open_stdin},
                                         std::move(log), std::move(client_streams_));
-  first_process_ = std::thread([this] { RunFirstProcess(); });
-  // While the guest boots.
+  // While the guest boots. Before there is any output: the client may leave as soon as it has seen some.
   if (const auto vmm = IdentifyProcess(machine_->pid())) record_.vmm = *vmm;
-  if (auto saved = store_.Save(record_); !saved.has_value()) {
-    outcome_ = FailedBy(saved.error());
-    EndMachine();
-  }
+  HMVM_TRY(store_.Save(record_));
+  on_owned();
+  first_process_ = std::thread([this] { RunFirstProcess(); });
   return {};
 }
 
@@ -226,6 +225,7 @@ Outcome Supervisor::DriveFirstProcess() {
   start.set_stdin_stream(pumps_->stdin_stream());
   start.set_stdout_stream(pumps_->stdout_stream());
   start.set_stderr_stream(pumps_->stderr_stream());
+  start_requested_ = true;
   if (auto started = agent_->StartProcess(start); !started.has_value()) {
     Outcome outcome = FailedBy(started.error());
     outcome.failure_code = CodeOfStartError(started.error());
@@ -251,6 +251,8 @@ void Supervisor::OnRunning() {
   }
   for (auto& respond : until_running_) respond(api::WaitResponse());
   until_running_.clear();
+  for (const auto& send : signals_until_running_) send();
+  signals_until_running_.clear();
 }
 
 void Supervisor::OnOutcome(Outcome outcome) {
@@ -385,6 +387,13 @@ void Supervisor::HandleExec(const api::ExecRequest& request,
 void Supervisor::HandleSignal(const api::SignalRequest& request, EmptyResponder respond) {
   if (finished_) return respond(NotRunning());
   const int signal = static_cast<int>(request.signal());
+  if (record_.status() == Status::kStarting && start_requested_) {
+    // The process may run by now, and its first words be out: the signal is for it.
+    signals_until_running_.push_back([this, id = request.exec_id(), signal, respond = std::move(respond)] {
+      SendSignal(id, signal, false, respond);
+    });
+    return;
+  }
   if (record_.status() == Status::kStarting) {
     record_.exit_code = 128 + signal;
     if (auto stopping = BeginStopping(); !stopping.has_value()) return respond(stopping.error());
