@@ -83,11 +83,14 @@ build() {
   step "Building ($preset)" cmake --build "build/$preset" "${@/#/--target=}"
 }
 
-# The guest kernel, built once for each content of its recipe, beside the programs that use it.
+# install_kernel [VARIANT...]: the guest kernel, built once for each content of its recipe, beside the programs that
+# use it. Further variants share that build's objects, so they are named in the same call.
 install_kernel() {
-  local directory
+  local directory variant variants=(--variant guest)
+  for variant; do variants+=(--variant "$variant"); done
   heading 'Guest kernel'
-  directory=$(guest/kernel/build)
+  directory=$(guest/kernel/build "${variants[@]}")
+  directory=${directory%%$'\n'*}  # the guest's; a line each
   mkdir -p build/release/share/hmvm
   cmp -s "$directory/vmlinux" build/release/share/hmvm/vmlinux ||
     cp "$directory/vmlinux" build/release/share/hmvm/vmlinux
