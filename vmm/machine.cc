@@ -24,10 +24,8 @@ constexpr uint64_t kMiB = 1 << 20;
 constexpr size_t kMaxSlots = 32;  // what Platform::AddDeviceInterrupt takes
 
 // The guest ends its machine when its kernel panics, and keeps no bounce buffers, as there is no device with
-// limits. What is printed before the virtio console is there goes to the serial port; notices do not: a line
-// costs an exit a byte.
+// limits. Notices are not printed: a line costs an exit a byte.
 constexpr char kCommandLine[] = "panic=-1 quiet swiotlb=noforce console=hvc0";
-constexpr char kEarlyConsole[] = " earlycon=uart8250,io,0x3f8";
 
 uint64_t MonotonicNs() {
   timespec now;
@@ -116,7 +114,7 @@ Result<std::unique_ptr<Machine>> Machine::Create(MachineConfig config) {
 
   // The guest.
   std::string command_line = kCommandLine;
-  if (machine->console_.valid()) command_line += kEarlyConsole;
+  if (machine->console_.valid()) command_line.append(" ").append(machine->platform_->EarlyConsole());
   command_line += machine->device_command_line_;
   if (!config.command_line.empty()) command_line += " " + config.command_line;
   const auto loaded = machine->platform_->Load(

@@ -48,6 +48,9 @@ class Platform {
   virtual std::string_view Name() const = 0;
   virtual uint32_t MaxVcpus() const = 0;
 
+  // The kernel's arguments for messages on the serial port until it has a virtio console.
+  virtual std::string_view EarlyConsole() const = 0;
+
   // An interrupt for the virtio-mmio device in slot `slot` (0..31), and the number that the guest finds for
   // it behind "virtio_mmio.device=4K@ADDRESS:" (a GSI, or an event channel port). Before Load().
   struct DeviceInterrupt {

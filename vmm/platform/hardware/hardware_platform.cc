@@ -63,6 +63,8 @@ class HardwarePlatform final : public Platform {
     return std::min(static_cast<uint32_t>(context_.kvm->Capability(KVM_CAP_MAX_VCPUS)), kMaxMpProcessors);
   }
 
+  std::string_view EarlyConsole() const override { return "earlycon=uart8250,io,0x3f8"; }
+
   Result<DeviceInterrupt> AddDeviceInterrupt(uint32_t slot) override {
     const uint32_t pin = kDevicePins[slot % kDevicePins.size()];
     HMVM_TRY_ASSIGN(std::unique_ptr<InterruptLine> line, IrqfdLine::Create(*context_.vm, pin));

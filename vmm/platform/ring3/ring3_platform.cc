@@ -69,6 +69,8 @@ class Ring3Platform : public Platform, private IdleWait {
 
   std::string_view Name() const override { return "ring3"; }
   uint32_t MaxVcpus() const override { return 1; }
+  // A line of text is one hypercall, where the port itself takes several exceptions a byte.
+  std::string_view EarlyConsole() const override { return "earlyprintk=xen"; }
   Result<DeviceInterrupt> AddDeviceInterrupt(uint32_t slot) override;
   Result<> Load(const BootSource& source) override;
   std::span<Vcpu> vcpus() override { return std::span(&vcpu_, 1); }
