@@ -33,7 +33,7 @@ class HmvmTest : public testing::Test {
       fs::create_directories(dir_ / part);
     fs::copy_file(HMVM_PROGRAM, dir_ / "inst/bin/hmvm");
     fs::copy_file(HMVM_FAKE_VMM, dir_ / "inst/libexec/hmvm/hmvm-vmm");
-    for (const char* mode : {"vmlinux", "refuse", "panic", "hang"})
+    for (const char* mode : {"vmlinux", "refuse", "panic", "agentless", "hang"})
       std::ofstream(dir_ / "inst/share/hmvm" / mode) << mode;
     std::ofstream(dir_ / "inst/share/hmvm/initramfs.cpio") << "x";
     const auto layout = RunCommand({HMVM_MAKE_BUSYBOX, "-o", dir_});
@@ -188,6 +188,10 @@ TEST_F(HmvmTest, AMachineThatCantBeMadeSaysWhyAndLeavesNothing) {
   EXPECT_EQ(panicked.exit_code, 125);
   EXPECT_THAT(panicked.output,
               testing::AllOf(HasSubstr("Kernel panic - not syncing: "), Not(HasSubstr("\x1b"))));
+  const CommandResult agentless = Hmvm({"run", "--kernel", Kernel("agentless"), "busybox", "true"});
+  EXPECT_EQ(agentless.exit_code, 125);
+  EXPECT_THAT(agentless.output,
+              testing::AllOf(HasSubstr("hmvm-agent: no vsock"), Not(HasSubstr("kill init"))));
   EXPECT_EQ(Hmvm({"run", "--kernel", "/no/such/kernel", "busybox", "true"}).exit_code, 125);
   EXPECT_EQ(Must({"ps", "-aq"}), "");
 }

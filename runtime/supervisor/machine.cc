@@ -33,6 +33,13 @@ std::string_view LastLineWith(std::string_view text, std::string_view word) {
   return text.substr(begin, text.find_first_of("\r\n", at) - begin);
 }
 
+// A panic's own line; the agent's, where its failure is what the kernel panicked of.
+std::string_view PanicReason(std::string_view console) {
+  const std::string_view panic = LastLineWith(console, "Kernel panic");
+  const std::string_view agent = LastLineWith(console, "hmvm-agent: ");
+  return panic.find("Attempted to kill init") != std::string_view::npos && !agent.empty() ? agent : panic;
+}
+
 // What the VMM or guest said last, ready to follow a sentence; both are untrusted.
 std::string Quote(std::string_view words) { return words.empty() ? "" : ": " + Escape(words, 400); }
 
@@ -134,8 +141,7 @@ std::string Machine::EndReason(const ContainerConfig& config) const {
     case kVmmGuestReset:
       return "the guest reset the machine" + Quote(LastLineWith(console(), "reboot"));
     case kVmmGuestPanic:
-      return "the guest's kernel '" + config.kernel + "' panicked" +
-             Quote(LastLineWith(console(), "Kernel panic"));
+      return "the guest's kernel '" + config.kernel + "' panicked" + Quote(PanicReason(console()));
     default:
       return "the virtual machine monitor failed (status " + std::to_string(status) + ")" +
              Quote(LastLogMessage(vmm_log()));

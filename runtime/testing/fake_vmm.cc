@@ -1,7 +1,7 @@
 // A stand-in for hmvm-vmm and the guest in it, for tests of the supervisor and the command line: takes
 // hmvm-vmm's flags, speaks guest/api/agent.proto, and runs the "guest's" processes on the host. What the
-// kernel file says chooses a failure: "refuse" (set-up fails), "panic" (at boot), "hang" (the agent never
-// answers).
+// kernel file says chooses a failure: "refuse" (set-up fails), "panic" (at boot), "agentless" (the agent
+// gives up at boot), "hang" (the agent never answers).
 #include <fcntl.h>
 #include <signal.h>
 #include <sys/prctl.h>
@@ -226,6 +226,13 @@ int Main() {
     (void)WriteAll(
         console.get(),
         std::string_view("[ 0.1] booting\r\n[ 0.2] Kernel panic - not syncing: \x1btest\r\n[ 0.3] end\r\n"));
+    return 3;
+  }
+  if (mode.starts_with("agentless")) {
+    const UniqueFd console = OpenArgument(FLAGS_console, O_WRONLY).value();
+    (void)WriteAll(console.get(),
+                   std::string_view("[ 0.1] hmvm-agent: no vsock\r\n"
+                                    "[ 0.2] Kernel panic - not syncing: Attempted to kill init!\r\n"));
     return 3;
   }
   auto loop = EventLoop::Create().value();
