@@ -36,7 +36,7 @@ class Ring3PlatformTest : public testing::Test {
   Outcome Run(int memory_mib) const {
     return RunProgram({VmmProgram(), "--platform=ring3", "--kernel=" + GuestKernel().string(),
                        "--initrd=" + initrd().string(), "--memory_mib=" + std::to_string(memory_mib),
-                       "--console=" + console().string(), "--cmdline=earlyprintk=xen,keep loglevel=2"});
+                       "--console=" + console().string(), "--cmdline=loglevel=2"});
   }
   fs::path initrd() const { return dir_ / "initrd"; }
   fs::path console() const { return dir_ / "console"; }
