@@ -1,4 +1,5 @@
-// Any bytes as a bzImage: parse, load into a small guest, unpack.
+// Any bytes as a bzImage (parse, load into a small guest, unpack), and as the compressed kernel in a good
+// one.
 #include <algorithm>
 #include <cstring>
 #include <vector>
@@ -6,9 +7,11 @@
 #include "vmm/boot/bzimage.h"
 #include "vmm/boot/bzimage_payload.h"
 
-extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
+namespace {
+
+// The magic numbers are given, so that the fuzzer gets beyond them at once.
+void FuzzFile(const uint8_t* data, size_t size) {
   static const hmvm::GuestMemory memory = hmvm::GuestMemory::Create(4 << 20).value();
-  // The magic numbers are given, so that the fuzzer gets beyond them at once.
   std::vector<std::byte> file(std::max<size_t>(size, sizeof(boot_params)));
   std::memcpy(file.data(), data, size);
   const uint16_t boot_flag = 0xaa55;
@@ -18,5 +21,29 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const auto image = hmvm::BzImage::Parse(file);
   if (image.has_value()) static_cast<void>(image->Load(memory));
   static_cast<void>(hmvm::UnpackVmlinux(file));
+}
+
+void FuzzCompressedKernel(const uint8_t* data, size_t size) {
+  constexpr size_t kSetUpBytes = 1024;
+  setup_header header = {};
+  header.setup_sects = 1;
+  header.boot_flag = 0xaa55;
+  header.header = 0x53726448;
+  header.version = 0x020f;
+  header.loadflags = LOADED_HIGH;
+  header.xloadflags = XLF_KERNEL_64;
+  header.pref_address = 1 << 20;
+  header.payload_length = static_cast<uint32_t>(size);
+  std::vector<std::byte> file(kSetUpBytes + size);
+  std::memcpy(file.data() + offsetof(boot_params, hdr), &header, sizeof(header));
+  std::memcpy(file.data() + kSetUpBytes, data, size);
+  static_cast<void>(hmvm::UnpackVmlinux(file));
+}
+
+}  // namespace
+
+extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
+  FuzzFile(data, size);
+  FuzzCompressedKernel(data, size);
   return 0;
 }
