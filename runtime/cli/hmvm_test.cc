@@ -317,6 +317,12 @@ TEST_F(HmvmTest, DetachKeysLeaveTheContainerRunning) {
   EXPECT_EQ(Inspect("c")["status"], "running");
 }
 
+TEST_F(HmvmTest, AHostNameThatIsTooLongIsRefusedBeforeTheGuestBoots) {
+  const CommandResult result = Hmvm({"run", "--hostname", std::string(65, 'h'), "busybox", "true"});
+  EXPECT_EQ(result.exit_code, 125);
+  EXPECT_THAT(result.output, HasSubstr("--hostname"));
+}
+
 TEST_F(HmvmTest, ATerminalThatIsAskedForMustBeThere) {
   const CommandResult result = Hmvm({"run", "-it", "busybox", "sh"});
   EXPECT_EQ(result.exit_code, 125);

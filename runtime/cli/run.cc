@@ -1,5 +1,6 @@
 // `hmvm run`: prepares everything that can fail early, then splits in two: the child becomes the container's
 // supervisor, the parent stays with the user's terminal.
+#include <limits.h>
 #include <signal.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
@@ -57,6 +58,10 @@ Result<ContainerConfig> MakeConfig(const RunOptions& options, const Image& image
   config.env = std::move(process.env);
   config.working_dir = std::move(process.working_dir);
   config.user = std::move(process.user);
+  if (options.hostname.size() > HOST_NAME_MAX) {  // before a guest boots for it in vain
+    return Error{0, "--hostname: " + std::to_string(options.hostname.size()) +
+                        " bytes are too long, at most " + std::to_string(HOST_NAME_MAX)};
+  }
   config.hostname = options.hostname;
   config.stop_signal = image.config.stop_signal;
   config.kernel =
