@@ -36,6 +36,12 @@ Result<> StreamRegistry::Claim(uint64_t id, Taker taker) {
   return {};
 }
 
+void StreamRegistry::Cancel(uint64_t id) {
+  if (claims_.erase(id) == 0) return;
+  cancelled_.push_back(id);
+  if (cancelled_.size() > kMaxUnclaimed) cancelled_.pop_front();
+}
+
 void StreamRegistry::Accept() {
   UniqueFd socket(::accept4(listener_.get(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
   if (!socket.valid()) return;  // the peer was quicker to leave
@@ -67,6 +73,10 @@ void StreamRegistry::ReadId(Position connection) {
   if (connection->id_bytes < sizeof(connection->id)) return;
   connection->watch = Watch();
   connection->id = le64toh(connection->id);
+  if (std::erase(cancelled_, connection->id) != 0) {
+    connections_.erase(connection);
+    return;
+  }
   const auto claim = claims_.find(connection->id);
   if (claim == claims_.end()) return;
   const Taker taker = std::move(claim->second);

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <deque>
 #include <functional>
 #include <list>
 #include <map>
@@ -25,8 +26,9 @@ class StreamRegistry {
 
   // Calls `taker` with the stream's connection, now or when it comes. EEXIST: the id is claimed already.
   Result<> Claim(uint64_t id, Taker taker);
-  // Takes a claim back; nothing happens if it has been served.
-  void Cancel(uint64_t id) { claims_.erase(id); }
+  // Takes a claim back; nothing happens if it has been served. The connection, should it still come, is
+  // closed: a process may well end before its streams are there.
+  void Cancel(uint64_t id);
 
   size_t unclaimed() const { return connections_.size(); }
 
@@ -48,6 +50,8 @@ class StreamRegistry {
   Watch watch_;
   std::list<Connection> connections_;  // oldest first
   std::map<uint64_t, Taker> claims_;
+  std::deque<uint64_t>
+      cancelled_;  // ids whose connections have not come yet, oldest first, at most kMaxUnclaimed
 };
 
 }  // namespace hmvm::agent

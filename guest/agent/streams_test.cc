@@ -59,6 +59,20 @@ class StreamRegistryTest : public testing::Test {
   UniqueFd taken_;
 };
 
+TEST_F(StreamRegistryTest, ConnectionAfterTheClaimWasTakenBackIsClosed) {
+  ASSERT_TRUE(registry_->Claim(7, [](UniqueFd) { FAIL(); }).has_value());
+  registry_->Cancel(7);
+
+  const UniqueFd late = Connect(IdBytes(7));
+  ASSERT_TRUE(registry_->Claim(8, Take()).has_value());
+  const UniqueFd next = Connect(IdBytes(8));
+  ASSERT_TRUE(loop_->Run().has_value());  // accepted in order: the first has been dealt with
+
+  char byte = 0;
+  EXPECT_EQ(::recv(late.get(), &byte, 1, MSG_DONTWAIT), 0);
+  EXPECT_EQ(registry_->unclaimed(), 0u);
+}
+
 TEST_F(StreamRegistryTest, ConnectionAfterTheClaimIsHandedOverWithItsBytes) {
   ASSERT_TRUE(registry_->Claim(0x0102030405060708, Take()).has_value());
 
