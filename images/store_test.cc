@@ -24,7 +24,6 @@ using test::LayerBlob;
 using test::Layout;
 using test::Named;
 using test::Tar;
-using ::testing::AnyOf;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;

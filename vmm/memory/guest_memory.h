@@ -16,8 +16,8 @@ namespace hmvm {
 // A guest-physical address. Guest-controlled until it went through GuestMemory::Slice.
 struct GuestAddress {
   uint64_t value = 0;
-  auto operator<=>(const GuestAddress&) const =
-      default;  // NOLINT(modernize-use-nullptr): clang-tidy 14's error
+  // NOLINTNEXTLINE(modernize-use-nullptr): clang-tidy 14 takes the comparison for a pointer's
+  auto operator<=>(const GuestAddress&) const = default;
 };
 
 // The guest-physical address map below 4 GiB (ARCHITECTURE.md, "The machine the guest sees").

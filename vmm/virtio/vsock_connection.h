@@ -18,6 +18,7 @@ namespace hmvm {
 struct VsockPorts {
   uint32_t host = 0;
   uint32_t guest = 0;
+  // NOLINTNEXTLINE(modernize-use-nullptr): clang-tidy 14 takes the comparison for a pointer's
   auto operator<=>(const VsockPorts&) const = default;
 };
 
