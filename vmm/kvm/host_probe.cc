@@ -95,49 +95,32 @@ void BuildMemory(std::span<std::byte> memory) {
               static_cast<size_t>(hmvm_probe_end - hmvm_probe_start));
 }
 
+// A segment over all of the address space, as 64-bit mode wants it.
+kvm_segment FlatSegment(uint16_t selector, uint8_t type, uint8_t privilege) {
+  constexpr uint8_t kCode = 8;  // bit of the type
+  kvm_segment segment = {};
+  segment.limit = 0xffffffff;
+  segment.selector = selector;
+  segment.type = type;
+  segment.present = segment.s = segment.g = 1;
+  segment.dpl = privilege;
+  segment.l = (type & kCode) != 0;
+  segment.db = (type & kCode) == 0;
+  return segment;
+}
+
 Result<> SetState(Vcpu& vcpu, bool ring3) {
   HMVM_TRY_ASSIGN(kvm_sregs sregs, vcpu.Sregs());
   const uint8_t privilege = ring3 ? 3 : 0;
-  sregs.cs = {.base = 0,
-              .limit = 0xffffffff,
-              .selector = ring3 ? kUserCode : kKernelCode,
-              .type = 11,
-              .present = 1,
-              .dpl = privilege,
-              .db = 0,
-              .s = 1,
-              .l = 1,
-              .g = 1,
-              .avl = 0,
-              .unusable = 0,
-              .padding = 0};
-  sregs.ss = {.base = 0,
-              .limit = 0xffffffff,
-              .selector = ring3 ? kUserData : kKernelData,
-              .type = 3,
-              .present = 1,
-              .dpl = privilege,
-              .db = 1,
-              .s = 1,
-              .l = 0,
-              .g = 1,
-              .avl = 0,
-              .unusable = 0,
-              .padding = 0};
+  sregs.cs = FlatSegment(ring3 ? kUserCode : kKernelCode, 11, privilege);
+  sregs.ss = FlatSegment(ring3 ? kUserData : kKernelData, 3, privilege);
   sregs.ds = sregs.es = sregs.fs = sregs.gs = sregs.ss;
-  sregs.tr = {.base = kTss,
-              .limit = 0x67,
-              .selector = kTaskState,
-              .type = 11,
-              .present = 1,
-              .dpl = 0,
-              .db = 0,
-              .s = 0,
-              .l = 0,
-              .g = 0,
-              .avl = 0,
-              .unusable = 0,
-              .padding = 0};
+  sregs.tr = {};
+  sregs.tr.base = kTss;
+  sregs.tr.limit = 0x67;
+  sregs.tr.selector = kTaskState;
+  sregs.tr.type = 11;
+  sregs.tr.present = 1;
   sregs.gdt.base = kGdt;
   sregs.gdt.limit = 0x4f;
   sregs.idt.base = kIdt;
