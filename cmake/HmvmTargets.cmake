@@ -31,8 +31,8 @@ function(hmvm_library name)
       add_executable(${fuzz} ${file})
       target_link_libraries(${fuzz} PRIVATE hmvm_${name})
       target_link_options(${fuzz} PRIVATE -fsanitize=fuzzer)
-      # -runs bounds the work on a slow machine, -max_total_time on a fast one.
-      add_test(NAME fuzz.${fuzz} COMMAND ${fuzz} -max_total_time=5 -rss_limit_mb=2048 -timeout=10 -print_final_stats=0
+      # One seed: what fails in CI fails for its reader too. New ground is for long runs by hand, without -seed.
+      add_test(NAME fuzz.${fuzz} COMMAND ${fuzz} -seed=1 -max_total_time=5 -rss_limit_mb=2048 -timeout=10 -print_final_stats=0
                                          -verbosity=0)
       set_tests_properties(fuzz.${fuzz} PROPERTIES LABELS fuzz TIMEOUT 120)
     endforeach()

@@ -40,6 +40,9 @@ TEST(NameTest, WhatIsNoNameIsRefused) {
                            "a:b/../c", "-a", ".a", "a:.b", "a\n", "a%2Fb", "docker.io/"}) {
     EXPECT_FALSE(NormalizeName(name).has_value()) << name;
   }
+  // The tag that is added counts too.
+  EXPECT_TRUE(NormalizeName(std::string(193, 'a')).has_value());
+  EXPECT_FALSE(NormalizeName(std::string(194, 'a')).has_value());
   EXPECT_FALSE(NormalizeName(std::string(300, 'a')).has_value());
 }
 

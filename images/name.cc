@@ -38,7 +38,6 @@ bool IsRepository(std::string_view repository) {
 Result<std::string> NormalizeName(std::string_view name) {
   constexpr size_t kMaxBytes = 200;
   const Error invalid{0, "'" + Escape(name, kMaxBytes) + "' is not an image name (as in 'team/tool:1.0')"};
-  if (name.size() > kMaxBytes) return invalid;
   std::string_view rest = name;
   constexpr std::string_view kRegistry = "docker.io/";
   constexpr std::string_view kOfficial = "library/";
@@ -54,7 +53,9 @@ Result<std::string> NormalizeName(std::string_view name) {
       !std::all_of(tag.begin(), tag.end(), IsTagChar) || !IsRepository(repository)) {
     return invalid;
   }
-  return std::string(repository) + ":" + std::string(tag);
+  std::string normalized = std::string(repository) + ":" + std::string(tag);
+  if (normalized.size() > kMaxBytes) return invalid;
+  return normalized;
 }
 
 std::string NameFromPath(std::string_view path) {
