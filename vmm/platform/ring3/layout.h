@@ -126,6 +126,7 @@ struct Cpu {
   uint64_t high_start;
   uint64_t frames;
   uint64_t page_types;   // address of uint8_t[frames]
+  uint64_t direct_map;   // address of guest RAM
   uint64_t kernel_view;  // level-4 entries of the monitor's slots
   uint64_t kernel_direct_map;
   uint64_t user_view;
@@ -135,7 +136,7 @@ struct Cpu {
   VmmCall call;
   Trap traps[kVectors];
   uint64_t count_hypercalls[kHypercalls];
-  uint8_t unused[0xfd0 - 0x660];
+  uint8_t unused[0xfd0 - 0x668];
   uint64_t exception_error;
   InterruptFrame exception;
 };

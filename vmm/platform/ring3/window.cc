@@ -213,6 +213,7 @@ void Window::BuildCpu(const GuestMemory& memory) const {
   data.high_start = kHighRamStart / kPageSize;
   data.frames = frames_;
   data.page_types = AddressOf(page_types_offset());
+  data.direct_map = kDirectMapBase;
   data.kernel_view = kernel_view();
   data.kernel_direct_map = kernel_direct_map();
   data.user_view = PhysicalOfTable(kUserLevel3) | kTable;

@@ -3,6 +3,7 @@
 // with -EFAULT (entry.S, fault_monitor), so pointers of the guest's are followed without ado: they lead to
 // what the guest kernel could reach by itself.
 #include "vmm/platform/ring3/layout.h"
+#include "vmm/platform/ring3/monitor/mmu.h"
 #include "vmm/platform/ring3/monitor/xen_mmu.h"
 
 namespace hmvm::ring3 {
@@ -11,8 +12,6 @@ namespace {
 struct SavedRegisters {
   uint64_t rax, rdi, rsi, rdx, r8, r9, r10, r11, rcx;
 };
-
-constexpr int64_t kEinval = -22;
 
 extern "C" void load_root();
 extern "C" void call_vmm();
@@ -31,174 +30,6 @@ int64_t CallVmm(Cpu& cpu, uint64_t number, uint64_t a, uint64_t b, uint64_t c, u
   return *const_cast<volatile int64_t*>(&cpu.call.result);
 }
 
-// ---- page tables ----
-
-bool IsRam(const Cpu& cpu, uint64_t frame) {
-  return frame < cpu.low_frames || (frame >= cpu.high_start && frame < cpu.frames);
-}
-uint64_t FrameOf(uint64_t entry) { return (entry & kEntryAddress) >> 12; }
-volatile uint64_t* TableAt(uint64_t frame) {
-  return reinterpret_cast<volatile uint64_t*>(kDirectMapBase + (frame << 12));
-}
-// The level (1 to 4) of a page table whose entries have been given the user bit, 0 for all other pages.
-uint8_t& TypeOf(Cpu& cpu, uint64_t frame) { return reinterpret_cast<uint8_t*>(cpu.page_types)[frame]; }
-
-bool LeadsToTable(uint64_t entry, int level) { return level > 1 && (entry & kEntryLarge) == 0; }
-
-// A table comes into use by the kernel's half of the address space: as the kernel runs at CPL 3, its entries
-// and those below need the user bit, which Linux does not set. The roots' lower half is the user's, where it
-// does.
-void Adopt(Cpu& cpu, uint64_t frame, int level) {
-  if (!IsRam(cpu, frame)) return;
-  TypeOf(cpu, frame) = static_cast<uint8_t>(level);
-  volatile uint64_t* const table = TableAt(frame);
-  for (uint64_t i = level == 4 ? kFirstKernelSlot : 0; i < 512; ++i) {
-    const uint64_t entry = table[i];
-    if ((entry & kEntryPresent) == 0) continue;
-    if ((entry & kEntryUser) == 0) table[i] = entry | kEntryUser;
-    if (!LeadsToTable(entry, level)) continue;
-    const uint64_t next = FrameOf(entry);
-    // The kernel's level-3 tables are shared by all roots: done once.
-    if (level == 4 && IsRam(cpu, next) && TypeOf(cpu, next) == 3) continue;
-    Adopt(cpu, next, level - 1);
-  }
-}
-
-int64_t WriteEntry(Cpu& cpu, uint64_t address, uint64_t entry) {
-  const uint64_t frame = address >> 12;
-  if (!IsRam(cpu, frame)) return kEinval;
-  const int level = TypeOf(cpu, frame);
-  if ((entry & kEntryPresent) != 0 && level != 0) {
-    entry |= kEntryUser;
-    const uint64_t next = FrameOf(entry);
-    const bool of_kernel = level != 4 || ((address >> 3) & 511) >= kFirstKernelSlot;
-    if (LeadsToTable(entry, level) && of_kernel && IsRam(cpu, next) && TypeOf(cpu, next) != level - 1) {
-      Adopt(cpu, next, level - 1);
-    }
-  }
-  volatile uint64_t* const slot = reinterpret_cast<volatile uint64_t*>(kDirectMapBase + (address & ~7ULL));
-  if (*slot != entry) *slot = entry;
-  return 0;
-}
-
-void FlushLater(Cpu& cpu) { cpu.flush = 1; }
-
-// mmu_update (Xen public/xen.h): pairs of an address with a command in its low bits, and a value.
-int64_t MmuUpdate(Cpu& cpu, const uint64_t* updates, uint64_t count, uint32_t* done) {
-  for (uint64_t i = 0; i < count; ++i) {
-    const uint64_t command = updates[2 * i] & 3;
-    const uint64_t address = updates[2 * i] & ~7ULL;
-    uint64_t entry = updates[2 * i + 1];
-    if (command == kMmuMachphysUpdate) continue;  // machine frames are guest frames: nothing to learn
-    if (command == kMmuPreserveAccessedDirty) {
-      if (!IsRam(cpu, address >> 12)) return kEinval;
-      entry |= *reinterpret_cast<volatile uint64_t*>(kDirectMapBase + address) & kEntryAccessedDirty;
-    }
-    if (WriteEntry(cpu, address, entry) != 0) return kEinval;
-  }
-  cpu.count_page_table_updates += count;
-  if (done != nullptr) *done = static_cast<uint32_t>(count);
-  return 0;
-}
-
-// The level-1 entry that maps `address` in the kernel's root, or nullptr.
-volatile uint64_t* EntryOf(Cpu& cpu, uint64_t address) {
-  uint64_t frame = cpu.kernel_root >> 12;
-  for (int level = 4; level > 1; --level) {
-    if (!IsRam(cpu, frame)) return nullptr;
-    const uint64_t entry = TableAt(frame)[(address >> (12 + 9 * (level - 1))) & 511];
-    if ((entry & kEntryPresent) == 0 || (entry & kEntryLarge) != 0) return nullptr;
-    frame = FrameOf(entry);
-  }
-  if (!IsRam(cpu, frame)) return nullptr;
-  return TableAt(frame) + ((address >> 12) & 511);
-}
-
-int64_t UpdateVaMapping(Cpu& cpu, uint64_t address, uint64_t entry, uint64_t flags) {
-  volatile uint64_t* const slot = EntryOf(cpu, address);
-  if (slot == nullptr) return kEinval;
-  const bool of_kernel = (address >> 63) != 0;
-  if (of_kernel && (entry & kEntryPresent) != 0) {
-    // Linux makes page tables read-only for Xen's sake. Here they stay writable: a native store to one is
-    // harmless and much cheaper than its emulation. A page that becomes writable again is no table any more.
-    const uint64_t frame = FrameOf(entry);
-    if ((entry & kEntryWritable) != 0 && IsRam(cpu, frame)) TypeOf(cpu, frame) = 0;
-    entry |= kEntryUser | kEntryWritable;
-  }
-  const uint64_t old = *slot;
-  if (old == entry) return 0;
-  *slot = entry;
-  // What was not present is in no TLB.
-  if ((flags & 3) != 0 && (old & kEntryPresent) != 0) FlushLater(cpu);
-  return 0;
-}
-
-// The monitor's slots of a root, before it is first loaded.
-int64_t PrepareKernelRoot(Cpu& cpu, uint64_t frame) {
-  if (!IsRam(cpu, frame)) return kEinval;
-  volatile uint64_t* const root = TableAt(frame);
-  if (root[kMonitorSlot] != cpu.kernel_view) root[kMonitorSlot] = cpu.kernel_view;
-  if (root[kDirectMapSlot] != cpu.kernel_direct_map) root[kDirectMapSlot] = cpu.kernel_direct_map;
-  return 0;
-}
-// A root for the user has nothing in the upper half but the user's view of the monitor. Linux puts its
-// vsyscall page's table there, through which the user would reach the whole fixmap; without it the kernel
-// emulates vsyscalls on the fault.
-int64_t PrepareUserRoot(Cpu& cpu, uint64_t frame) {
-  if (!IsRam(cpu, frame)) return kEinval;
-  volatile uint64_t* const root = TableAt(frame);
-  if (root[kMonitorSlot] == cpu.user_view) return 0;
-  for (uint64_t i = 256; i < 512; ++i) {
-    if (root[i] != 0) root[i] = 0;
-  }
-  root[kMonitorSlot] = cpu.user_view;
-  return 0;
-}
-
-int64_t MmuExtended(Cpu& cpu, const MmuExtendedOperation* operations, uint64_t count, uint32_t* done) {
-  for (uint64_t i = 0; i < count; ++i) {
-    const uint64_t argument = operations[i].argument1;
-    switch (operations[i].command) {
-      case kMmuPinL1:
-      case kMmuPinL2:
-      case kMmuPinL3:
-      case kMmuPinL4:
-        if (!IsRam(cpu, argument)) return kEinval;
-        Adopt(cpu, argument, static_cast<int>(operations[i].command - kMmuPinL1) + 1);
-        break;
-      case kMmuUnpin:
-        if (!IsRam(cpu, argument)) return kEinval;
-        TypeOf(cpu, argument) = 0;
-        break;
-      case kMmuNewRoot:
-        if (PrepareKernelRoot(cpu, argument) != 0) return kEinval;
-        cpu.kernel_root = argument << 12;
-        cpu.enter_root = cpu.kernel_root;
-        FlushLater(cpu);
-        break;
-      case kMmuNewUserRoot:
-        // 0: a kernel thread, which never returns to a user.
-        if (argument != 0 && PrepareUserRoot(cpu, argument) != 0) return kEinval;
-        cpu.user_root = argument << 12;
-        break;
-      case kMmuFlushLocal:
-      case kMmuInvlpgLocal:
-      case kMmuFlushMulti:
-      case kMmuInvlpgMulti:
-      case kMmuFlushAll:
-      case kMmuInvlpgAll:
-        FlushLater(cpu);
-        break;
-      case kMmuSetLdt:
-        break;  // the CPU's own descriptor tables are not the guest's to load: no LDT
-      default:
-        return kEinval;
-    }
-  }
-  if (done != nullptr) *done = static_cast<uint32_t>(count);
-  return 0;
-}
-
 // ---- hypercalls ----
 
 bool IsCanonical(uint64_t address) {
@@ -206,7 +37,7 @@ bool IsCanonical(uint64_t address) {
 }
 
 int64_t SetSegmentBase(Cpu& cpu, uint64_t which, uint64_t base) {
-  if (which != kSegmentGsUserSelector && !IsCanonical(base)) return kEinval;
+  if (which != kSegmentGsUserSelector && !IsCanonical(base)) return kMonitorEinval;
   switch (which) {
     case kSegmentFs:
       WriteFsBase(base);
@@ -222,7 +53,7 @@ int64_t SetSegmentBase(Cpu& cpu, uint64_t which, uint64_t base) {
       cpu.user_gs = 0;  // no selector but null can be loaded
       return 0;
     default:
-      return kEinval;
+      return kMonitorEinval;
   }
 }
 
@@ -232,7 +63,7 @@ int64_t Multicall(Cpu& cpu, MulticallEntry* calls, uint64_t count) {
   for (uint64_t i = 0; i < count; ++i) {
     MulticallEntry& call = calls[i];
     if (call.number == kHypercallMulticall) {
-      call.result = kEinval;
+      call.result = kMonitorEinval;
       continue;
     }
     call.result = Dispatch(cpu, call.number, call.arguments[0], call.arguments[1], call.arguments[2],
