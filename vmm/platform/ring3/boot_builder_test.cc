@@ -59,7 +59,7 @@ std::vector<std::byte> PvKernel() { return Kernel({{kNoteEntry, kEntry}, {kNoteV
 
 struct Machine {
   explicit Machine(uint64_t mib)
-      : memory(*GuestMemory::Create(mib * kMiB)), window(*Window::Create(memory)) {}
+      : memory(*GuestMemory::Create(mib * kMiB)), window(*Window::Create(memory, 1)) {}
   GuestMemory memory;
   Window window;
 };

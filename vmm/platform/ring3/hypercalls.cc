@@ -52,7 +52,7 @@ int64_t Hypercalls::Call(uint64_t number, const Arguments& arguments) {
 }
 
 int64_t Hypercalls::SetTrapTable(const Arguments& arguments) {
-  Cpu& cpu = parts_.window->cpu();
+  Cpu& cpu = parts_.window->cpu(0);
   uint64_t address = arguments[0];
   if (address == 0) {
     std::ranges::fill(cpu.traps, Trap{});
@@ -172,7 +172,7 @@ int64_t Hypercalls::RegisterVcpuInfo(uint64_t argument) {
   std::memcpy(info, parts_.events->vcpu_info(), sizeof(VcpuInfo));
   parts_.clock->Publish(&info->time);
   parts_.events->SetVcpuInfo(info);
-  parts_.window->cpu().vcpu_info = kDirectMapBase + address.value;
+  parts_.window->cpu(0).vcpu_info = kDirectMapBase + address.value;
   // An event sent meanwhile may have set its bits in the old place: let the guest look at all of them.
   info->pending_sel = ~uint64_t{0};
   info->upcall_pending = 1;
@@ -260,7 +260,7 @@ int64_t Hypercalls::CallbackOperation(const Arguments& arguments) {
   if (arguments[0] != kCallbackRegister) return -ENOSYS;
   CallbackRegister request;
   if (!Read(arguments[1], &request)) return -EFAULT;
-  Cpu& cpu = parts_.window->cpu();
+  Cpu& cpu = parts_.window->cpu(0);
   switch (request.type) {
     case kCallbackEvent:
       cpu.event_entry = request.address;

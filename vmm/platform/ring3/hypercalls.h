@@ -88,7 +88,7 @@ class Hypercalls {
   bool Write(uint64_t address, const T& value) const {
     return access_.Write(Root(), address, value);
   }
-  uint64_t Root() const { return parts_.window->cpu().kernel_root; }
+  uint64_t Root() const { return parts_.window->cpu(0).kernel_root; }
 
   static constexpr uint64_t kDebugSingleStep = 1 << 14;
   static constexpr uint64_t kDebugStatusReserved = 0xffff0ff0;

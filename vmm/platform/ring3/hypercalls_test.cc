@@ -41,8 +41,8 @@ TEST_F(HypercallsTest, TrapTableIsTaken) {
 
   EXPECT_EQ(guest_.Call(kHypercallSetTrapTable, {guest_.Put(table)}), 0);
 
-  EXPECT_EQ(guest_.window().cpu().page_fault_entry, 0x1111U);
-  EXPECT_EQ(guest_.window().cpu().traps[14].handler, 0x1111U);
+  EXPECT_EQ(guest_.window().cpu(0).page_fault_entry, 0x1111U);
+  EXPECT_EQ(guest_.window().cpu(0).traps[14].handler, 0x1111U);
 }
 
 TEST_F(HypercallsTest, TrapTableWithoutAnEndIsRefused) {
@@ -68,7 +68,7 @@ TEST_F(HypercallsTest, VcpuInfoOutsideRamOrAcrossAPageIsRefused) {
 TEST_F(HypercallsTest, VcpuInfoMovesWithWhatIsPending) {
   EXPECT_EQ(guest_.Call(kHypercallVcpuOp, {kVcpuRegisterInfo, 0, guest_.Put(VcpuInfoPlace{8, 64, 0})}), 0);
 
-  EXPECT_EQ(guest_.window().cpu().vcpu_info, kDirectMapBase + 8 * kPageSize + 64);
+  EXPECT_EQ(guest_.window().cpu(0).vcpu_info, kDirectMapBase + 8 * kPageSize + 64);
   EXPECT_EQ(guest_.memory().Read<uint8_t>(GuestAddress{8 * kPageSize + 64}).value(), 1);
 }
 

@@ -24,11 +24,14 @@ inline constexpr uint64_t kFirstKernelSlot = 272;               // the kernel's 
 
 // Offsets in the window.
 inline constexpr uint64_t kBlockOffset = BLOCK_OFFSET;  // one block a vCPU; the image has the first
+inline constexpr uint64_t kBlockBytes = BLOCK_BYTES;
+inline constexpr uint32_t kMaxVcpus = 8;
 inline constexpr uint64_t kSharedInfoOffset = 0x200000;
 inline constexpr uint64_t kTablesOffset = 0x210000;  // the page tables of both views and of the direct map
 inline constexpr uint64_t kTablesEnd = 0x400000;
 inline constexpr uint64_t kM2pOffset = 0x400000;  // uint64_t a frame; the page types follow it
 inline constexpr uint64_t kWindowMax = 0x20000000;
+static_assert(kBlockOffset + kMaxVcpus * kBlockBytes <= kSharedInfoOffset);
 
 // Page of each part in a vCPU block, as an offset. Where a view has its own version of a page, both lie in
 // the block's memory and are mapped at the kernel's place.

@@ -113,7 +113,7 @@ class Ring3Platform : public Platform, private IdleWait {
 };
 
 Result<std::unique_ptr<Platform>> Ring3Platform::Create(const PlatformContext& context) {
-  HMVM_TRY_ASSIGN(Window window, Window::Create(*context.memory));
+  HMVM_TRY_ASSIGN(Window window, Window::Create(*context.memory, 1));
   HMVM_TRY(window.AddTo(*context.vm));
   HMVM_TRY_ASSIGN(Vcpu vcpu, context.vm->CreateVcpu(0));
   HMVM_TRY_ASSIGN(const std::vector<kvm_cpuid_entry2> cpuid, context.kvm->SupportedCpuid());
@@ -149,7 +149,7 @@ Result<Platform::DeviceInterrupt> Ring3Platform::AddDeviceInterrupt(uint32_t slo
 Result<> Ring3Platform::Load(const BootSource& source) {
   auto state = BuildBoot(source, *context_.memory, window_);
   if (!state.has_value()) return state.error();
-  Cpu& cpu = window_.cpu();
+  Cpu& cpu = window_.cpu(0);
   cpu.kernel_root = state->root;
   cpu.enter_root = state->root;
   cpu.gate_root = state->root;
@@ -204,7 +204,7 @@ Result<> Ring3Platform::SetInitialState(const BootState& state) {
   // TF, DF, NT and AC are cleared on entry. Not IF: with it in the mask this KVM takes a slower path.
   const kvm_msr_entry msrs[] = {
       {.index = kMsrStar, .reserved = 0, .data = (uint64_t{0x23} << 48) | (uint64_t{0x10} << 32)},
-      {.index = kMsrLstar, .reserved = 0, .data = window_.header().entry_start},
+      {.index = kMsrLstar, .reserved = 0, .data = window_.header(0).entry_start},
       {.index = kMsrSyscallMask, .reserved = 0, .data = 0x44500},
   };
   HMVM_TRY(vcpu_.SetMsrs(msrs));
@@ -222,7 +222,7 @@ Result<> Ring3Platform::SetInitialState(const BootState& state) {
 // ---- running ----
 
 VcpuTurn Ring3Platform::Fail(const std::string& reason) const {
-  const Cpu& cpu = window_.cpu();
+  const Cpu& cpu = window_.cpu(0);
   char state[256];
   std::snprintf(state, sizeof(state),
                 "\nmonitor: user_mode=%" PRIu64 " kernel_root=0x%" PRIx64 " user_root=0x%" PRIx64
@@ -278,14 +278,14 @@ Result<VcpuTurn> Ring3Platform::OnIo() {
   const kvm_run& run = vcpu_.run();
   const uint64_t rip = run.s.regs.regs.rip;
   const uint64_t vector = run.io.port;
-  if (vector >= kVectors || rip - window_.header().stub_exits > kVectors * kExitStubBytes) {
+  if (vector >= kVectors || rip - window_.header(0).stub_exits > kVectors * kExitStubBytes) {
     return Fail("port access outside the monitor");
   }
   return OnException(static_cast<uint32_t>(vector));
 }
 
 Result<VcpuTurn> Ring3Platform::OnException(uint32_t vector) {
-  const Cpu& cpu = window_.cpu();
+  const Cpu& cpu = window_.cpu(0);
   // From CPL 3 the CPU pushes to the top of the exception stack; elsewhere means that a stub faulted.
   const uint64_t frame = kBlock + kBlockCpu + (HasErrorCode(vector) ? EXCEPTION_ERROR : EXCEPTION_RIP);
   if (vcpu_.run().s.regs.regs.rsp != frame) {
@@ -293,15 +293,15 @@ Result<VcpuTurn> Ring3Platform::OnException(uint32_t vector) {
   }
   const uint64_t rip = cpu.exception.rip;
   const bool user = cpu.user_mode != 0;
-  if (!user && vector == kInvalidOpcode && rip == window_.header().call_vmm) return OnVmmCall();
+  if (!user && vector == kInvalidOpcode && rip == window_.header(0).call_vmm) return OnVmmCall();
   const bool in_monitor = !user && Window::Contains(rip);
   if (in_monitor && (vector == kStackFault || vector == kGeneralProtection)) {
     // As a page fault would: a hypercall's pointer led nowhere.
-    window_.cpu().exception.rip = window_.header().fault_monitor;
+    window_.cpu(0).exception.rip = window_.header(0).fault_monitor;
     return VcpuTurn{};
   }
   if (in_monitor) {
-    return Fail(rip == window_.header().monitor_dead
+    return Fail(rip == window_.header(0).monitor_dead
                     ? "the guest kernel has no stack or no handler"
                     : "exception " + std::to_string(vector) + " in the monitor");
   }
@@ -312,10 +312,10 @@ Result<VcpuTurn> Ring3Platform::OnException(uint32_t vector) {
   }
   counters_.exception.fetch_add(1, std::memory_order_relaxed);
   if (vector == kDebugException) {
-    if (user && rip == window_.header().entry_start) {
+    if (user && rip == window_.header(0).entry_start) {
       // A single-stepped system call: the step ends behind `syscall`, on the way into the kernel, which takes
       // the trap flag from r11.
-      window_.cpu().exception.rflags &= ~kTrapFlag;
+      window_.cpu(0).exception.rflags &= ~kTrapFlag;
       return VcpuTurn{};
     }
     hypercalls_.SetSingleStepped();
@@ -328,7 +328,7 @@ Result<VcpuTurn> Ring3Platform::OnException(uint32_t vector) {
 
 bool Ring3Platform::Emulate(uint32_t vector) {
   if (vector != kInvalidOpcode && vector != kGeneralProtection) return false;
-  Cpu& cpu = window_.cpu();
+  Cpu& cpu = window_.cpu(0);
   uint8_t code[kMaxInstructionBytes] = {};
   const uint64_t rip = cpu.exception.rip;
   // What lies in a page that is not mapped stays zero: no instruction that we know.
@@ -349,16 +349,16 @@ bool Ring3Platform::Emulate(uint32_t vector) {
 
 // The exit stub's iretq will lead to an inject gate, and on to the kernel's handler.
 void Ring3Platform::Redirect(uint32_t vector, uint64_t error) {
-  Cpu& cpu = window_.cpu();
+  Cpu& cpu = window_.cpu(0);
   cpu.injection = {
       .armed = 1, .vector = vector, .error = error, .rip = cpu.exception.rip, .rflags = cpu.exception.rflags};
-  cpu.exception.rip = cpu.user_mode != 0 ? kUserInjectGate : window_.header().inject_kernel;
+  cpu.exception.rip = cpu.user_mode != 0 ? kUserInjectGate : window_.header(0).inject_kernel;
   cpu.exception.rflags &= ~kTrapFlag;
 }
 
 VcpuTurn Ring3Platform::OnVmmCall() {
   counters_.hypercall.fetch_add(1, std::memory_order_relaxed);
-  Cpu& cpu = window_.cpu();
+  Cpu& cpu = window_.cpu(0);
   const VmmCall call = cpu.call;
   Hypercalls::Arguments arguments;
   std::copy(std::begin(call.arguments), std::end(call.arguments), arguments.begin());
@@ -389,8 +389,8 @@ Result<> Ring3Platform::OnInterrupted() {
   if (timer_.TakeExpired()) events_.Send(events_.timer_port());
   if (!events_.Deliverable()) return {};
   HMVM_TRY_ASSIGN(kvm_regs regs, vcpu_.Regs());
-  Cpu& cpu = window_.cpu();
-  const MonitorHeader& monitor = window_.header();
+  Cpu& cpu = window_.cpu(0);
+  const MonitorHeader& monitor = window_.header(0);
   const auto in = [&regs](uint64_t start, uint64_t end) { return regs.rip >= start && regs.rip < end; };
   for (const auto& [start, end] : {std::pair(monitor.hypercall_return, monitor.hypercall_return_end),
                                    std::pair(monitor.kernel_return, monitor.kernel_return_end),
@@ -422,7 +422,7 @@ Result<> Ring3Platform::OnInterrupted() {
 }
 
 std::vector<std::pair<std::string, uint64_t>> Ring3Platform::Counters() const {
-  const Cpu& cpu = window_.cpu();
+  const Cpu& cpu = window_.cpu(0);
   std::vector<std::pair<std::string, uint64_t>> counters = {
       {"exits.hypercall", counters_.hypercall},
       {"exits.emulation", counters_.emulation},

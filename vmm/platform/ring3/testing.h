@@ -14,7 +14,7 @@ class HypercallsWithoutVcpu : private IdleWait {
   static constexpr uint64_t kAddress = 0xffffffff80000000;  // the first 2 MiB of RAM, but for the page at 0
 
   HypercallsWithoutVcpu()
-      : memory_(GuestMemory::Create(kMemoryBytes).value()), window_(Window::Create(memory_).value()) {
+      : memory_(GuestMemory::Create(kMemoryBytes).value()), window_(Window::Create(memory_, 1).value()) {
     constexpr uint64_t kFlags = kEntryPresent | kEntryWritable;
     const auto set = [this](uint64_t table, uint64_t index, uint64_t entry) {
       static_cast<void>(memory_.Write(GuestAddress{table + 8 * index}, entry | kFlags));
@@ -23,7 +23,7 @@ class HypercallsWithoutVcpu : private IdleWait {
     set(0x2000, 510, 0x3000);
     set(0x3000, 0, 0x4000);
     for (uint64_t i = 1; i < 512; ++i) set(0x4000, i, i * kPageSize);
-    window_.cpu().kernel_root = kRoot;
+    window_.cpu(0).kernel_root = kRoot;
   }
 
   int64_t Call(uint64_t number, const Hypercalls::Arguments& arguments) {

@@ -1,6 +1,7 @@
 #include "vmm/platform/ring3/window.h"
 
 #include <algorithm>
+#include <array>
 #include <cstring>
 
 #include "vmm/platform/platform.h"
@@ -44,7 +45,7 @@ uint64_t FramesOf(const GuestMemory& memory) {
 
 }  // namespace
 
-Result<Window> Window::Create(const GuestMemory& memory) {
+Result<Window> Window::Create(const GuestMemory& memory, uint32_t vcpus) {
   const uint64_t frames = FramesOf(memory);
   const uint64_t bytes = RoundUp(kM2pOffset + frames * (sizeof(uint64_t) + 1), kLargePage);
   if (bytes > std::min(kWindowMax, kGigabyte) ||
@@ -61,12 +62,17 @@ Result<Window> Window::Create(const GuestMemory& memory) {
 
   HMVM_TRY_ASSIGN(Mapping mapping, Mapping::Anonymous(bytes));
   Window window(std::move(mapping), frames);
-  window.header_ = header;
-  std::memcpy(window.At(0), image.data(), image.size());
+  std::memcpy(window.At(0), image.data(), kBlockOffset);
   window.BuildM2p(memory);
   window.BuildViews(memory);
-  window.BuildDescriptorTables();
-  window.BuildCpu(memory);
+  for (uint32_t vcpu = 0; vcpu < vcpus; ++vcpu) {
+    // The code in a block reaches its own data relative to rip: a copy of the image's block serves each vCPU.
+    std::memcpy(window.At(BlockOffset(vcpu)), image.data() + kBlockOffset, image.size() - kBlockOffset);
+    window.AddHeader(header);
+    window.MapBlock(BlockOffset(vcpu));
+    window.BuildDescriptorTables(vcpu);
+    window.BuildCpu(vcpu, memory);
+  }
   return window;
 }
 
@@ -77,6 +83,17 @@ Result<> Window::AddTo(const Vm& vm) const {
 uint64_t* Window::TableAt(uint64_t index) const {
   // SAFETY: page aligned, and callers stay below kTablesEnd.
   return reinterpret_cast<uint64_t*>(At(kTablesOffset + index * kPageSize));
+}
+
+// The image's header names addresses of the first vCPU's block and of the common text, which all share.
+void Window::AddHeader(const MonitorHeader& image) {
+  static_assert(sizeof(MonitorHeader) % sizeof(uint64_t) == 0);
+  std::array<uint64_t, sizeof(MonitorHeader) / sizeof(uint64_t)> addresses;
+  std::memcpy(addresses.data(), &image, sizeof(image));
+  for (uint64_t& address : addresses) {
+    if (address - AddressOf(kBlockOffset) < kBlockBytes) address += headers_.size() * kBlockBytes;
+  }
+  std::memcpy(&headers_.emplace_back(), addresses.data(), sizeof(image));
 }
 
 uint64_t Window::kernel_view() const { return PhysicalOfTable(kKernelLevel3) | kTable; }
@@ -109,26 +126,9 @@ void Window::BuildViews(const GuestMemory& memory) const {
   TableAt(kUserLevel3)[0] = PhysicalOfTable(kUserLevel2) | kTable;
   TableAt(kUserLevel2)[0] = PhysicalOfTable(kUserImage) | kTable;
 
-  const auto map = [this](Table table, uint64_t offset, uint64_t memory_offset, uint64_t flags) {
-    TableAt(table)[offset / kPageSize] = PhysicalOf(memory_offset) | flags;
-  };
-  for (uint64_t offset = 0; offset < kBlockOffset; offset += kPageSize)
-    map(kKernelImage, offset, offset, kUserCode);
-  const auto block = [](uint64_t page) { return kBlockOffset + page; };
-  for (const Table table : {kKernelImage, kUserImage}) {
-    map(table, block(kBlockStubs), block(kBlockStubs), kSupervisor);
-    map(table, block(kBlockGdt), block(kBlockGdt), kSupervisor);
+  for (uint64_t offset = 0; offset < kBlockOffset; offset += kPageSize) {
+    TableAt(kKernelImage)[offset / kPageSize] = PhysicalOf(offset) | kUserCode;
   }
-  map(kKernelImage, block(kBlockIdtKernel), block(kBlockIdtKernel), kSupervisor);
-  map(kKernelImage, block(kBlockCpu), block(kBlockCpu), kUserData);
-  map(kKernelImage, block(kBlockEntry), block(kBlockEntry), kUserCode);
-  for (uint64_t page = kBlockStack; page < kBlockStackTop; page += kPageSize) {
-    map(kKernelImage, block(page), block(page), kUserData);
-  }
-  map(kUserImage, block(kBlockIdtKernel), block(kBlockIdtUser), kSupervisor);
-  map(kUserImage, block(kBlockCpu), block(kBlockCpu), kSupervisor);
-  // All that a guest's user can reach: a page of int3.
-  map(kUserImage, block(kBlockEntry), block(kBlockEntryUser), kUserCode);
 
   for (const GuestMemory::Region& region : memory.regions()) {
     const uint64_t end = RoundUp(region.start.value + region.host.size(), kLargePage);
@@ -140,7 +140,29 @@ void Window::BuildViews(const GuestMemory& memory) const {
   }
 }
 
-void Window::BuildDescriptorTables() const {
+void Window::MapBlock(uint64_t block) const {
+  const auto map = [this, block](Table table, uint64_t page, uint64_t memory_page, uint64_t flags) {
+    TableAt(table)[(block + page) / kPageSize] = PhysicalOf(block + memory_page) | flags;
+  };
+  for (const Table table : {kKernelImage, kUserImage}) {
+    map(table, kBlockStubs, kBlockStubs, kSupervisor);
+    map(table, kBlockGdt, kBlockGdt, kSupervisor);
+  }
+  map(kKernelImage, kBlockIdtKernel, kBlockIdtKernel, kSupervisor);
+  map(kKernelImage, kBlockCpu, kBlockCpu, kUserData);
+  map(kKernelImage, kBlockEntry, kBlockEntry, kUserCode);
+  for (uint64_t page = kBlockStack; page < kBlockStackTop; page += kPageSize) {
+    map(kKernelImage, page, page, kUserData);
+  }
+  map(kUserImage, kBlockIdtKernel, kBlockIdtUser, kSupervisor);
+  map(kUserImage, kBlockCpu, kBlockCpu, kSupervisor);
+  // All that a guest's user can reach: a page of int3.
+  map(kUserImage, kBlockEntry, kBlockEntryUser, kUserCode);
+}
+
+void Window::BuildDescriptorTables(uint32_t vcpu) const {
+  const uint64_t block = BlockOffset(vcpu);
+  const MonitorHeader& monitor = header(vcpu);
   // Flat segments, accessed bits set so that nothing is ever written back.
   constexpr uint64_t kGdt[] = {
       0,
@@ -151,64 +173,66 @@ void Window::BuildDescriptorTables() const {
       0x00cff3000000ffff,  // 0x2b: CPL 3 data
       0x00affb000000ffff,  // 0x33: CPL 3 code
   };
-  std::byte* const gdt = At(kBlockOffset + kBlockGdt);
+  std::byte* const gdt = At(block + kBlockGdt);
   std::memcpy(gdt, kGdt, sizeof(kGdt));
 
   // 64-bit TSS (Intel SDM volume 3 §8.7): the stack of exceptions from CPL 3, and no I/O bitmap, so that
   // every port access at CPL 3 is a #GP.
   constexpr uint64_t kRsp0 = 4;
   constexpr uint64_t kIoMapBase = 102;
-  const uint64_t stack = AddressOf(kBlockOffset + kBlockCpu + kPageSize);
+  const uint64_t stack = AddressOf(block + kBlockCpu + kPageSize);
   const uint16_t no_bitmap = 0xffff;
   std::memcpy(gdt + kTssInGdtPage + kRsp0, &stack, sizeof(stack));
   std::memcpy(gdt + kTssInGdtPage + kIoMapBase, &no_bitmap, sizeof(no_bitmap));
 
-  const auto set_gate = [this](uint64_t idt, uint64_t vector, uint64_t handler) {
+  const auto set_gate = [this, block](uint64_t idt, uint64_t vector, uint64_t handler) {
     constexpr uint64_t kBreakpoint = 3;
     constexpr uint64_t kInterruptGate = 0x8e;
     const uint64_t type = kInterruptGate | (vector == kBreakpoint ? 3 << 5 : 0);
     const uint64_t gate[2] = {
         (handler & 0xffff) | (uint64_t{0x10} << 16) | (type << 40) | (((handler >> 16) & 0xffff) << 48),
         handler >> 32};
-    std::memcpy(At(kBlockOffset + idt + vector * sizeof(gate)), gate, sizeof(gate));
+    std::memcpy(At(block + idt + vector * sizeof(gate)), gate, sizeof(gate));
   };
   for (uint64_t vector = 0; vector < kVectors; ++vector) {
     for (const uint64_t idt : {kBlockIdtKernel, kBlockIdtUser}) {
-      set_gate(idt, vector, header_.stub_exits + vector * kExitStubBytes);
+      set_gate(idt, vector, monitor.stub_exits + vector * kExitStubBytes);
     }
   }
   constexpr uint64_t kBreakpoint = 3;
   constexpr uint64_t kPageFault = 14;
-  set_gate(kBlockIdtKernel, kBreakpoint, header_.stub_gate);
-  set_gate(kBlockIdtKernel, kPageFault, header_.stub_fault_kernel);
-  set_gate(kBlockIdtUser, kBreakpoint, header_.stub_enter);
-  set_gate(kBlockIdtUser, kPageFault, header_.stub_fault_user);
+  set_gate(kBlockIdtKernel, kBreakpoint, monitor.stub_gate);
+  set_gate(kBlockIdtKernel, kPageFault, monitor.stub_fault_kernel);
+  set_gate(kBlockIdtUser, kBreakpoint, monitor.stub_enter);
+  set_gate(kBlockIdtUser, kPageFault, monitor.stub_fault_user);
 }
 
-void Window::BuildCpu(const GuestMemory& memory) const {
+void Window::BuildCpu(uint32_t vcpu, const GuestMemory& memory) const {
+  const uint64_t block = BlockOffset(vcpu);
+  const MonitorHeader& monitor = header(vcpu);
   constexpr uint64_t kFlags = 0x202;
-  Cpu& data = cpu();
+  Cpu& data = cpu(vcpu);
   data = {};
-  const auto frame = [](uint64_t rip) {
-    return InterruptFrame{rip, kUserCs, kFlags, AddressOf(kBlockOffset + kBlockStackTop), kUserSs};
+  const auto frame = [block](uint64_t rip) {
+    return InterruptFrame{rip, kUserCs, kFlags, AddressOf(block + kBlockStackTop), kUserSs};
   };
-  data.enter_frame = frame(header_.enter);
-  data.fault_user_frame = frame(header_.fault_user);
-  data.fault_kernel_frame = frame(header_.fault_kernel);
-  data.home_frame = {0, frame(header_.kernel_break)};
+  data.enter_frame = frame(monitor.enter);
+  data.fault_user_frame = frame(monitor.fault_user);
+  data.fault_kernel_frame = frame(monitor.fault_kernel);
+  data.home_frame = {0, frame(monitor.kernel_break)};
   data.user_frame = {0, {0, kUserCs, kFlags, 0, kUserSs}};
-  data.gate_frame = AddressOf(kBlockOffset + kBlockCpu + offsetof(Cpu, home_frame));
-  data.vcpu_info = AddressOf(kSharedInfoOffset);
+  data.gate_frame = AddressOf(block + kBlockCpu + offsetof(Cpu, home_frame));
+  data.vcpu_info = AddressOf(kSharedInfoOffset + offsetof(SharedInfo, vcpu_info) + vcpu * sizeof(VcpuInfo));
   // Until the kernel names its own: an end with a report instead of a loop of page faults.
-  data.syscall_entry = header_.monitor_dead;
-  data.event_entry = header_.monitor_dead;
-  data.page_fault_entry = header_.monitor_dead;
-  data.load_root_end = header_.load_root_end;
-  data.on_hypercall = header_.on_hypercall;
-  data.on_enter = header_.on_enter;
-  data.on_break = header_.on_break;
-  data.on_inject = header_.on_inject;
-  data.on_bad_return = header_.on_bad_return;
+  data.syscall_entry = monitor.monitor_dead;
+  data.event_entry = monitor.monitor_dead;
+  data.page_fault_entry = monitor.monitor_dead;
+  data.load_root_end = monitor.load_root_end;
+  data.on_hypercall = monitor.on_hypercall;
+  data.on_enter = monitor.on_enter;
+  data.on_break = monitor.on_break;
+  data.on_inject = monitor.on_inject;
+  data.on_bad_return = monitor.on_bad_return;
   data.low_frames = memory.regions()[0].host.size() / kPageSize;
   data.high_start = kHighRamStart / kPageSize;
   data.frames = frames_;

@@ -1,9 +1,10 @@
-// The platform's window of guest-physical memory: the monitor's image, the vCPU's block with descriptor
-// tables and data, shared_info, the page tables of the two views, M2P and page types. The guest kernel can
-// write to much of it: what the VMM reads back from it is the guest's word.
+// The platform's window of guest-physical memory: the monitor's image, for each vCPU a block with descriptor
+// tables, stubs and data, shared_info, the page tables of the two views, M2P and page types. The guest kernel
+// can write to much of it: what the VMM reads back from it is the guest's word.
 #pragma once
 
 #include <cstdint>
+#include <vector>
 
 #include "base/mapping.h"
 #include "base/result.h"
@@ -16,16 +17,18 @@ namespace hmvm::ring3 {
 
 class Window {
  public:
-  // Makes the window for `memory`, not yet known to KVM. EINVAL when there is more RAM than its tables can
-  // hold.
-  static Result<Window> Create(const GuestMemory& memory);
+  // Makes the window for `memory` and 1 to kMaxVcpus vCPUs, not yet known to KVM. EINVAL when there is more
+  // RAM than its tables can hold.
+  static Result<Window> Create(const GuestMemory& memory, uint32_t vcpus);
   // Puts it into the guest's address space.
   Result<> AddTo(const Vm& vm) const;
 
   // SAFETY of these: offsets are constants inside the mapping, page aligned.
-  Cpu& cpu() const { return *reinterpret_cast<Cpu*>(At(kBlockOffset + kBlockCpu)); }
+  Cpu& cpu(uint32_t vcpu) const { return *reinterpret_cast<Cpu*>(At(BlockOffset(vcpu) + kBlockCpu)); }
   SharedInfo& shared_info() const { return *reinterpret_cast<SharedInfo*>(At(kSharedInfoOffset)); }
-  const MonitorHeader& header() const { return header_; }
+  // The monitor's addresses as vCPU `vcpu` has them. Our own copy: the guest can't change it.
+  const MonitorHeader& header(uint32_t vcpu) const { return headers_[vcpu]; }
+  uint32_t vcpus() const { return static_cast<uint32_t>(headers_.size()); }
 
   // Level-4 entries for the monitor's slots.
   uint64_t kernel_view() const;
@@ -37,6 +40,7 @@ class Window {
 
   std::span<const std::byte> bytes() const { return mapping_.bytes(); }
 
+  static constexpr uint64_t BlockOffset(uint32_t vcpu) { return kBlockOffset + vcpu * kBlockBytes; }
   // Addresses in the guest.
   static constexpr uint64_t AddressOf(uint64_t offset) { return kMonitorBase + offset; }
   static constexpr uint64_t PhysicalOf(uint64_t offset) { return kPlatformWindowStart + offset; }
@@ -44,17 +48,19 @@ class Window {
 
  private:
   Window(Mapping mapping, uint64_t frames) : mapping_(std::move(mapping)), frames_(frames) {}
+  void AddHeader(const MonitorHeader& image);
 
   std::byte* At(uint64_t offset) const { return mapping_.data() + offset; }
   uint64_t* TableAt(uint64_t index) const;  // the page-table page `index` of the window
   void BuildM2p(const GuestMemory& memory) const;
   void BuildViews(const GuestMemory& memory) const;
-  void BuildDescriptorTables() const;
-  void BuildCpu(const GuestMemory& memory) const;
+  void MapBlock(uint64_t block) const;
+  void BuildDescriptorTables(uint32_t vcpu) const;
+  void BuildCpu(uint32_t vcpu, const GuestMemory& memory) const;
 
   Mapping mapping_;
   uint64_t frames_;
-  MonitorHeader header_ = {};  // our own copy: the guest can't change it
+  std::vector<MonitorHeader> headers_;  // one a vCPU
 };
 
 }  // namespace hmvm::ring3

@@ -31,28 +31,36 @@ std::map<uint64_t, uint64_t> LeavesBelow(const Window& window, uint64_t entry, i
 
 class WindowTest : public ::testing::Test {
  protected:
-  WindowTest() : memory_(*GuestMemory::Create(64 << 20)), window_(*Window::Create(memory_)) {}
+  static constexpr uint32_t kVcpus = 2;
+
+  WindowTest() : memory_(*GuestMemory::Create(64 << 20)), window_(*Window::Create(memory_, kVcpus)) {}
   std::map<uint64_t, uint64_t> View(uint64_t entry) { return LeavesBelow(window_, entry, 3, kMonitorBase); }
 
   GuestMemory memory_;
   Window window_;
 };
 
-TEST_F(WindowTest, UserReachesOnePageAndCannotWriteIt) {
+TEST_F(WindowTest, UserReachesOnePageOfEachVcpuAndCannotWriteIt) {
   std::map<uint64_t, uint64_t> reachable;
-  for (const auto& [address, entry] : View(window_.cpu().user_view)) {
+  for (const auto& [address, entry] : View(window_.cpu(0).user_view)) {
     if ((entry & kEntryUser) != 0) reachable[address] = entry;
   }
 
-  ASSERT_EQ(reachable.size(), 1U);
-  EXPECT_EQ(reachable.begin()->first, Window::AddressOf(kBlockOffset + kBlockEntry));
-  EXPECT_EQ(reachable.begin()->second & kEntryWritable, 0U);
+  ASSERT_EQ(reachable.size(), kVcpus);
+  for (uint32_t vcpu = 0; vcpu < kVcpus; ++vcpu) {
+    const uint64_t page = Window::AddressOf(Window::BlockOffset(vcpu) + kBlockEntry);
+    ASSERT_TRUE(reachable.contains(page)) << vcpu;
+    EXPECT_EQ(reachable[page] & kEntryWritable, 0U) << vcpu;
+  }
 }
 
 TEST_F(WindowTest, UsersPageIsNothingButInt3) {
-  const std::span<const std::byte> page = window_.bytes().subspan(kBlockOffset + kBlockEntryUser, kPageSize);
-
-  for (const std::byte byte : page) ASSERT_EQ(byte, std::byte{0xcc});
+  for (uint32_t vcpu = 0; vcpu < kVcpus; ++vcpu) {
+    for (const std::byte byte :
+         window_.bytes().subspan(Window::BlockOffset(vcpu) + kBlockEntryUser, kPageSize)) {
+      ASSERT_EQ(byte, std::byte{0xcc}) << vcpu;
+    }
+  }
 }
 
 TEST_F(WindowTest, KernelCannotReachStubsAndDescriptorTables) {
@@ -72,7 +80,7 @@ TEST_F(WindowTest, NoPageOfTheKernelsViewIsWritableAndExecutable) {
 
 TEST_F(WindowTest, ViewsAgreeOnWhatStubsNeed) {
   const auto kernel = View(window_.kernel_view());
-  const auto user = View(window_.cpu().user_view);
+  const auto user = View(window_.cpu(0).user_view);
 
   // A stub changes from one view to the other between two instructions.
   for (const uint64_t page : {kBlockStubs, kBlockGdt, kBlockCpu}) {
@@ -87,8 +95,18 @@ TEST_F(WindowTest, PageFaultsLeadElsewhereInEachView) {
   std::memcpy(&kernel_gate, window_.bytes().data() + kBlockOffset + kBlockIdtKernel + 14 * 16, 8);
   std::memcpy(&user_gate, window_.bytes().data() + kBlockOffset + kBlockIdtUser + 14 * 16, 8);
 
-  EXPECT_EQ(kernel_gate & 0xffff, window_.header().stub_fault_kernel & 0xffff);
-  EXPECT_EQ(user_gate & 0xffff, window_.header().stub_fault_user & 0xffff);
+  EXPECT_EQ(kernel_gate & 0xffff, window_.header(0).stub_fault_kernel & 0xffff);
+  EXPECT_EQ(user_gate & 0xffff, window_.header(0).stub_fault_user & 0xffff);
+}
+
+TEST_F(WindowTest, BlockOfEachVcpuNamesItsOwnAddresses) {
+  const uint64_t stride = Window::BlockOffset(1) - Window::BlockOffset(0);
+
+  EXPECT_EQ(window_.header(1).entry_start, window_.header(0).entry_start + stride);
+  EXPECT_EQ(window_.header(1).stub_exits, window_.header(0).stub_exits + stride);
+  EXPECT_EQ(window_.header(1).call_vmm, window_.header(0).call_vmm);  // common text
+  EXPECT_EQ(window_.cpu(1).gate_frame, window_.cpu(0).gate_frame + stride);
+  EXPECT_EQ(window_.cpu(1).enter_frame.rip, window_.cpu(0).enter_frame.rip + stride);
 }
 
 }  // namespace

@@ -6,6 +6,7 @@
 
 // Pages of a vCPU block (layout.h).
 #define BLOCK_OFFSET 0x10000
+#define BLOCK_BYTES 0x10000
 #define BLOCK_STUBS 0x1000
 #define BLOCK_CPU 0x3000
 #define BLOCK_ENTRY 0x4000
