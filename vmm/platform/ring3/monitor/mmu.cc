@@ -1,5 +1,7 @@
 #include "vmm/platform/ring3/monitor/mmu.h"
 
+#include "vmm/platform/ring3/read_once.h"
+
 namespace hmvm::ring3 {
 namespace {
 
@@ -29,8 +31,9 @@ void Adopt(Cpu& cpu, uint64_t frame, int level) {
     if ((entry & kEntryUser) == 0) table[i] = entry | kEntryUser;
     if (!LeadsToTable(entry, level)) continue;
     const uint64_t next = FrameOf(entry);
-    // The kernel's level-3 tables are shared by all roots: done once.
-    if (level == 4 && IsRam(cpu, next) && TypeOf(cpu, next) == 3) continue;
+    // What is in use has been walked: the kernel's level-3 tables, which all roots share, and with a hostile
+    // kernel whatever leads to itself or is led to in many ways. So no table is walked twice.
+    if (IsRam(cpu, next) && TypeOf(cpu, next) != 0) continue;
     Adopt(cpu, next, level - 1);
   }
 }
@@ -93,9 +96,10 @@ int64_t PrepareUserRoot(Cpu& cpu, uint64_t frame) {
 
 int64_t MmuUpdate(Cpu& cpu, const uint64_t* updates, uint64_t count, uint32_t* done) {
   for (uint64_t i = 0; i < count; ++i) {
-    const uint64_t command = updates[2 * i] & 3;
-    const uint64_t address = updates[2 * i] & ~7ULL;
-    uint64_t entry = updates[2 * i + 1];
+    const uint64_t pointer = ReadOnce(updates[2 * i]);
+    const uint64_t command = pointer & 3;
+    const uint64_t address = pointer & ~7ULL;
+    uint64_t entry = ReadOnce(updates[2 * i + 1]);
     if (command == kMmuMachphysUpdate) continue;  // machine frames are guest frames: nothing to learn
     if (command == kMmuPreserveAccessedDirty) {
       if (!IsRam(cpu, address >> 12)) return kMonitorEinval;
@@ -129,14 +133,15 @@ int64_t UpdateVaMapping(Cpu& cpu, uint64_t address, uint64_t entry, uint64_t fla
 
 int64_t MmuExtended(Cpu& cpu, const MmuExtendedOperation* operations, uint64_t count, uint32_t* done) {
   for (uint64_t i = 0; i < count; ++i) {
-    const uint64_t argument = operations[i].argument1;
-    switch (operations[i].command) {
+    const uint32_t command = ReadOnce(operations[i].command);
+    const uint64_t argument = ReadOnce(operations[i].argument1);
+    switch (command) {
       case kMmuPinL1:
       case kMmuPinL2:
       case kMmuPinL3:
       case kMmuPinL4:
         if (!IsRam(cpu, argument)) return kMonitorEinval;
-        Adopt(cpu, argument, static_cast<int>(operations[i].command - kMmuPinL1) + 1);
+        Adopt(cpu, argument, static_cast<int>(command - kMmuPinL1) + 1);
         break;
       case kMmuUnpin:
         if (!IsRam(cpu, argument)) return kMonitorEinval;

@@ -5,6 +5,7 @@
 #include "vmm/platform/ring3/layout.h"
 #include "vmm/platform/ring3/monitor/mmu.h"
 #include "vmm/platform/ring3/monitor/xen_mmu.h"
+#include "vmm/platform/ring3/read_once.h"
 
 namespace hmvm::ring3 {
 namespace {
@@ -62,11 +63,12 @@ int64_t Dispatch(Cpu& cpu, uint64_t number, uint64_t a, uint64_t b, uint64_t c, 
 int64_t Multicall(Cpu& cpu, MulticallEntry* calls, uint64_t count) {
   for (uint64_t i = 0; i < count; ++i) {
     MulticallEntry& call = calls[i];
-    if (call.number == kHypercallMulticall) {
+    const uint64_t number = ReadOnce(call.number);
+    if (number == kHypercallMulticall) {
       call.result = kMonitorEinval;
       continue;
     }
-    call.result = Dispatch(cpu, call.number, call.arguments[0], call.arguments[1], call.arguments[2],
+    call.result = Dispatch(cpu, number, call.arguments[0], call.arguments[1], call.arguments[2],
                            call.arguments[3], call.arguments[4]);
   }
   return 0;
