@@ -1,13 +1,15 @@
 // Independent programs as judges: Debian's bash, coreutils, perl and python3 run in the guest and under runc
 // on the same root file system, and must say the same, byte for byte.
-#include <algorithm>
-#include <filesystem>
-#include <fstream>
+#include <memory>
+#include <ostream>
+#include <string>
+#include <vector>
 
-#include "tests/support/container_fixture.h"
+#include <gtest/gtest.h>
+
+#include "tests/support/side_by_side.h"
 
 namespace hmvm::test {
-namespace fs = std::filesystem;
 namespace {
 
 struct Task {
@@ -142,83 +144,27 @@ std::vector<Task> Tasks() {
   };
 }
 
-// The same container under runc: the specification that hmvm's defaults come to.
-std::string RuncConfig(const fs::path& rootfs) {
-  const std::string capabilities =
-      R"(["CAP_CHOWN","CAP_DAC_OVERRIDE","CAP_FOWNER","CAP_FSETID","CAP_KILL","CAP_SETGID","CAP_SETUID","CAP_SETPCAP",)"
-      R"("CAP_NET_BIND_SERVICE","CAP_NET_RAW","CAP_SYS_CHROOT","CAP_MKNOD","CAP_AUDIT_WRITE","CAP_SETFCAP"])";
-  return R"({"ociVersion":"1.0.2","process":{"user":{"uid":0,"gid":0,"additionalGids":[0]},"args":["sleep","1000000"],"cwd":"/","env":[)"
-         R"("PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin","HOME=/root","HOSTNAME=judge"],)"
-         R"("capabilities":{"bounding":)" +
-         capabilities + R"(,"effective":)" + capabilities + R"(,"permitted":)" + capabilities +
-         R"(}},"root":{"path":")" + rootfs.string() +
-         R"("},"hostname":"judge","mounts":[{"destination":"/proc","type":"proc","source":"proc"},)"
-         R"({"destination":"/dev","type":"tmpfs","source":"tmpfs","options":["nosuid","strictatime","mode=755","size=65536k"]},)"
-         R"({"destination":"/dev/pts","type":"devpts","source":"devpts","options":["nosuid","noexec","newinstance","ptmxmode=0666","mode=0620","gid=5"]},)"
-         R"({"destination":"/dev/shm","type":"tmpfs","source":"shm","options":["nosuid","noexec","nodev","mode=1777","size=65536k"]},)"
-         R"({"destination":"/sys","type":"sysfs","source":"sysfs","options":["nosuid","noexec","nodev","ro"]}],)"
-         R"("linux":{"namespaces":[{"type":"pid"},{"type":"network"},{"type":"ipc"},{"type":"uts"},{"type":"mount"}],)"
-         R"("maskedPaths":["/proc/kcore","/proc/keys","/proc/timer_list"],)"
-         R"("readonlyPaths":["/proc/bus","/proc/fs","/proc/irq","/proc/sys","/proc/sysrq-trigger"]}})";
-}
-
 class DebianTest : public testing::TestWithParam<Task> {
  protected:
   static void SetUpTestSuite() {
-    why_not_ = WhyNoGuest();
-    for (const char* program : {"/usr/sbin/debootstrap", "/usr/sbin/runc"}) {
-      if (!fs::exists(program) && why_not_.empty()) why_not_ = std::string(program) + " is missing";
-    }
-    if (!why_not_.empty()) return;
-    sandbox_ = std::make_unique<Sandbox>();
-    const fs::path layout = sandbox_->dir() / "debian", rootfs = sandbox_->dir() / "rootfs";
-    const Outcome made = RunProgram({SourceDir() / "tests/images/make-debian", layout}, "", kBuildPatienceMs);
-    ASSERT_EQ(made.exit_code, 0) << Describe(made);
-    sandbox_->MustHmvm({"image", "import", "--name", "debian", layout});
-    fs::create_directory(rootfs);
-    ASSERT_EQ(RunProgram({"tar", "-xzf", Largest(layout / "blobs/sha256"), "-C", rootfs}).exit_code, 0);
-    std::ofstream(sandbox_->dir() / "config.json") << RuncConfig(rootfs);
-    sandbox_->MustHmvm(
-        {"run", "-d", "--name", "judge", "--hostname", "judge", "-m", "1g", "debian", "sleep", "1000000"});
-    const Outcome run = RunProgram(Runc({"run", "-d", "--bundle", sandbox_->dir(), RuncId()}));
-    ASSERT_EQ(run.exit_code, 0) << Describe(run);
+    if (!SideBySide::WhyNot().empty()) return;
+    both_ = std::make_unique<SideBySide>();
+    both_->StartRunc("small");
+    both_->StartGuest("judge", {"-m", "1g"});
   }
-  static void TearDownTestSuite() {
-    if (sandbox_ == nullptr) return;
-    RunProgram(Runc({"delete", "--force", RuncId()}));
-    sandbox_.reset();
-  }
+  static void TearDownTestSuite() { both_.reset(); }
   void SetUp() override {
-    if (!why_not_.empty()) GTEST_SKIP() << "can't compare with runc: " << why_not_;
+    if (const std::string why = SideBySide::WhyNot(); !why.empty())
+      GTEST_SKIP() << "can't compare with runc: " << why;
   }
 
-  static fs::path Largest(const fs::path& dir) {
-    std::vector<fs::path> files;
-    for (const fs::directory_entry& entry : fs::directory_iterator(dir)) files.push_back(entry.path());
-    return *std::max_element(files.begin(), files.end(), [](const fs::path& a, const fs::path& b) {
-      return fs::file_size(a) < fs::file_size(b);
-    });
-  }
-  // runc's cgroups are the host's: an id of this run alone.
-  static std::string RuncId() { return sandbox_->dir().filename(); }
-  static std::vector<std::string> Runc(std::vector<std::string> arguments) {
-    arguments.insert(arguments.begin(), {"runc", "--root", sandbox_->dir() / "runc"});
-    return arguments;
-  }
-
-  static std::unique_ptr<Sandbox> sandbox_;
-  static std::string why_not_;
+  static std::unique_ptr<SideBySide> both_;
 };
-std::unique_ptr<Sandbox> DebianTest::sandbox_;
-std::string DebianTest::why_not_;
+std::unique_ptr<SideBySide> DebianTest::both_;
 
 TEST_P(DebianTest, SaysWhatItSaysUnderRunc) {
-  std::vector<std::string> in_guest = {"exec", "judge"}, in_runc = {"exec", RuncId()};
-  in_guest.insert(in_guest.end(), GetParam().command.begin(), GetParam().command.end());
-  in_runc.insert(in_runc.end(), GetParam().command.begin(), GetParam().command.end());
-
-  const Outcome runc = RunProgram(Runc(in_runc));
-  const Outcome guest = sandbox_->Hmvm(in_guest);
+  const Outcome runc = both_->UnderRunc(GetParam().command);
+  const Outcome guest = both_->InGuest("judge", GetParam().command);
 
   EXPECT_EQ(guest.exit_code, runc.exit_code);
   EXPECT_EQ(guest.out, runc.out);
