@@ -133,11 +133,8 @@ Result<> Machine::AddRam() {
 
 Result<> Machine::ChoosePlatform(PlatformChoice choice, uint32_t cpus) {
   HMVM_TRY_ASSIGN(const HostProbe probe, ProbeHost(kvm_));
-  if (choice == PlatformChoice::kAuto) {
-    const std::string best = probe.BestPlatform();
-    if (best.empty()) return Error{0, "this host's KVM can run neither platform: see 'hmvm check'"};
-    choice = best == "hardware" ? PlatformChoice::kHardware : PlatformChoice::kRing3;
-  }
+  probe_vm_ = probe.vm;
+  HMVM_TRY_ASSIGN(choice, DecidePlatform(choice, probe));
   cpus_ = cpus;
   const PlatformContext context = {.kvm = &kvm_,
                                    .vm = &vm_,
@@ -255,6 +252,7 @@ void Machine::RunVcpu(Vcpu& vcpu) {
 
 void Machine::RunDevices() {
   ::pthread_setname_np(::pthread_self(), "devices");
+  probe_vm_.reset();  // beside the guest's first steps, which need no device
   if (const auto ran = device_loop_->Run(); !ran.has_value()) {
     End(MachineEnd::kKvmError, "device thread: " + ran.error().Message());
   }

@@ -19,6 +19,7 @@
 #include "vmm/kvm/kvm.h"
 #include "vmm/memory/guest_memory.h"
 #include "vmm/platform/platform.h"
+#include "vmm/platform_choice.h"
 #include "vmm/virtio/mmio_transport.h"
 
 namespace hmvm {
@@ -33,8 +34,6 @@ struct DiskConfig {
   NamedFile file;
   bool read_only = true;
 };
-
-enum class PlatformChoice { kAuto, kHardware, kRing3 };
 
 struct MachineConfig {
   NamedFile kernel;
@@ -109,7 +108,8 @@ class Machine {
   std::unique_ptr<ExitPort> exit_port_;
   std::unique_ptr<KeyboardController> keyboard_controller_;
   std::vector<std::unique_ptr<MmioTransport>> transports_;
-  std::string device_command_line_;  // "virtio_mmio.device=..." for each of them
+  std::shared_ptr<const ProbeVm> probe_vm_;  // until the device thread has the time to end it
+  std::string device_command_line_;          // "virtio_mmio.device=..." for each of them
 
   std::atomic<uint64_t> running_monotonic_ns_ = 0;
   std::atomic<bool> ended_ = false;

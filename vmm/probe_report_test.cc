@@ -10,6 +10,7 @@ TEST(ProbeReportTest, PlatformAndFindingsAreOneLineOfJson) {
       .emulated_ring0 = true,
       .hardware_usable = true,
       .ring3_usable = true,
+      .ring3_refusal = "",
       .findings = {{"guest ring 0", "interpreted", "kernels run in ring 3", HostFinding::Verdict::kNote}}};
 
   EXPECT_EQ(ProbeReport(probe),

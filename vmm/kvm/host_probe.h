@@ -2,31 +2,26 @@
 // decides by it and `hmvm check` prints it.
 #pragma once
 
+#include <memory>
 #include <string>
 #include <vector>
 
 #include "base/result.h"
+#include "vmm/kvm/host_finding.h"
 #include "vmm/kvm/kvm.h"
 
 namespace hmvm {
 
-struct HostFinding {
-  enum class Verdict {
-    kOk,
-    kNote,    // worth knowing; nothing is missing
-    kMissing  // a platform that needs it cannot run here
-  };
-  std::string name;     // "guest ring 0"
-  std::string value;    // "interpreted (2.5 ms for 2,000 iterations)"
-  std::string meaning;  // one line: what follows from it
-  Verdict verdict = Verdict::kOk;
-};
+struct ProbeVm;
 
 struct HostProbe {
   bool emulated_ring0 = false;  // KVM interprets the guest's ring 0: the hardware platform would crawl
   bool hardware_usable = false;
   bool ring3_usable = false;
+  std::string ring3_refusal;  // where not usable: the one line that says why
   std::vector<HostFinding> findings;
+  // The throw-away VM. KVM takes some 15 ms to end one, so its owner chooses when.
+  std::shared_ptr<const ProbeVm> vm = nullptr;
 
   // The platform for `--platform=auto`: "hardware", "ring3", or "" when neither can run here.
   std::string BestPlatform() const;

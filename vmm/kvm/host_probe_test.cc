@@ -6,22 +6,31 @@ namespace hmvm {
 namespace {
 
 TEST(HostProbeTest, NativeRing0MeansHardware) {
-  const HostProbe probe{
-      .emulated_ring0 = false, .hardware_usable = true, .ring3_usable = true, .findings = {}};
+  const HostProbe probe{.emulated_ring0 = false,
+                        .hardware_usable = true,
+                        .ring3_usable = true,
+                        .ring3_refusal = "",
+                        .findings = {}};
 
   EXPECT_EQ(probe.BestPlatform(), "hardware");
 }
 
 TEST(HostProbeTest, EmulatedRing0MeansRing3) {
-  const HostProbe probe{
-      .emulated_ring0 = true, .hardware_usable = true, .ring3_usable = true, .findings = {}};
+  const HostProbe probe{.emulated_ring0 = true,
+                        .hardware_usable = true,
+                        .ring3_usable = true,
+                        .ring3_refusal = "",
+                        .findings = {}};
 
   EXPECT_EQ(probe.BestPlatform(), "ring3");
 }
 
 TEST(HostProbeTest, EmulatedRing0WithoutItsGatesMeansNone) {
-  const HostProbe probe{
-      .emulated_ring0 = true, .hardware_usable = true, .ring3_usable = false, .findings = {}};
+  const HostProbe probe{.emulated_ring0 = true,
+                        .hardware_usable = true,
+                        .ring3_usable = false,
+                        .ring3_refusal = "ring3: ...",
+                        .findings = {}};
 
   EXPECT_EQ(probe.BestPlatform(), "");
 }

@@ -90,18 +90,22 @@ class Vcpu {
   Result<> SetCpuid(std::span<const kvm_cpuid_entry2> entries) const;
   Result<> SetMsrs(std::span<const kvm_msr_entry> entries) const;
   Result<> SetXcr0(uint64_t value) const;
+  // The XSAVE area in the CPU's standard format, as large as this host's state is.
+  Result<std::vector<std::byte>> Xsave() const;
+  Result<> SetXsave(std::span<const std::byte> area) const;  // as Xsave() gave it
 
   // Any other vCPU ioctl; `name` goes into the error.
   Result<int> Ioctl(unsigned long request, void* argument, const char* name) const;
 
  private:
   friend class Vm;
-  Vcpu(UniqueFd fd, Mapping mapping, uint32_t index)
-      : fd_(std::move(fd)), mapping_(std::move(mapping)), index_(index) {}
+  Vcpu(UniqueFd fd, Mapping mapping, uint32_t index, size_t xsave_bytes)
+      : fd_(std::move(fd)), mapping_(std::move(mapping)), index_(index), xsave_bytes_(xsave_bytes) {}
 
   UniqueFd fd_;
   Mapping mapping_;
   uint32_t index_;
+  size_t xsave_bytes_;
   std::unique_ptr<std::atomic<int>> thread_id_ = std::make_unique<std::atomic<int>>(0);
 };
 

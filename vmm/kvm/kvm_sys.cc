@@ -3,6 +3,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstddef>
 #include <mutex>
 
@@ -22,8 +23,8 @@ Result<int> TypedIoctl(int fd, unsigned long request, Argument argument, const c
   return value;
 }
 
-// The heads of kvm_cpuid2 and kvm_msrs, whose flexible array members make the UAPI's structures larger in C++
-// than in C, and with them the ioctls' numbers.
+// The heads of kvm_cpuid2 and kvm_msrs, and kvm_xsave, whose flexible array members make the UAPI's
+// structures larger in C++ than in C, and with them the ioctls' numbers.
 struct CpuidHeader {
   uint32_t nent;
   uint32_t padding;
@@ -32,9 +33,15 @@ struct MsrsHeader {
   uint32_t nmsrs;
   uint32_t padding;
 };
+struct XsavePage {
+  std::byte bytes[4096];
+};
 constexpr unsigned long kGetSupportedCpuid = _IOWR(KVMIO, 0x05, CpuidHeader);
 constexpr unsigned long kSetMsrs = _IOW(KVMIO, 0x89, MsrsHeader);
 constexpr unsigned long kSetCpuid2 = _IOW(KVMIO, 0x90, CpuidHeader);
+constexpr unsigned long kGetXsave = _IOR(KVMIO, 0xa4, XsavePage);
+constexpr unsigned long kSetXsave = _IOW(KVMIO, 0xa5, XsavePage);
+constexpr unsigned long kGetXsave2 = _IOR(KVMIO, 0xcf, XsavePage);
 
 // A header with its entries behind it.
 template <typename Header, typename Entry>
@@ -102,7 +109,8 @@ Result<Vcpu> Vm::CreateVcpu(uint32_t index) const {
   UniqueFd fd(number);
   HMVM_TRY_ASSIGN(Mapping mapping,
                   Mapping::OfFile(fd.get(), vcpu_mapping_bytes_, PROT_READ | PROT_WRITE, MAP_SHARED));
-  return Vcpu(std::move(fd), std::move(mapping), index);
+  const auto xsave_bytes = static_cast<size_t>(Capability(KVM_CAP_XSAVE2));  // 0 on KVMs before it
+  return Vcpu(std::move(fd), std::move(mapping), index, xsave_bytes);
 }
 
 Result<> Vm::CreateIrqchip() const {
@@ -228,6 +236,20 @@ Result<> Vcpu::SetXcr0(uint64_t value) const {
   xcrs.nr_xcrs = 1;
   xcrs.xcrs[0].value = value;
   HMVM_TRY(Ioctl(KVM_SET_XCRS, &xcrs, "KVM_SET_XCRS"));
+  return {};
+}
+
+Result<std::vector<std::byte>> Vcpu::Xsave() const {
+  // A state of more than a page (AMX) has an ioctl of its own, which writes all of it.
+  std::vector<std::byte> area(std::max(xsave_bytes_, sizeof(XsavePage)));
+  const bool large = xsave_bytes_ > sizeof(XsavePage);
+  HMVM_TRY(Ioctl(large ? kGetXsave2 : kGetXsave, area.data(), large ? "KVM_GET_XSAVE2" : "KVM_GET_XSAVE"));
+  return area;
+}
+
+Result<> Vcpu::SetXsave(std::span<const std::byte> area) const {
+  if (area.size() < std::max(xsave_bytes_, sizeof(XsavePage))) return Error{EINVAL, "XSAVE area too small"};
+  HMVM_TRY(TypedIoctl(fd_.get(), kSetXsave, area.data(), "KVM_SET_XSAVE"));
   return {};
 }
 

@@ -1,14 +1,11 @@
 // The one-shot timer of a vCPU: at the deadline it makes the vCPU's thread leave KVM_RUN or its wait.
 #pragma once
 
-#include <signal.h>
-#include <time.h>
-
 #include <cstdint>
 #include <optional>
 
 #include "base/result.h"
-#include "vmm/kvm/kvm.h"
+#include "vmm/kvm/kick_timer.h"
 #include "vmm/platform/ring3/clock.h"
 
 namespace hmvm::ring3 {
@@ -17,13 +14,10 @@ namespace hmvm::ring3 {
 class VcpuTimer {
  public:
   explicit VcpuTimer(const Clock* clock) : clock_(clock) {}
-  VcpuTimer(const VcpuTimer&) = delete;
-  VcpuTimer& operator=(const VcpuTimer&) = delete;
-  ~VcpuTimer();
 
   // Once. Deadlines set before count from then on.
   Result<> Start(const Vcpu& vcpu);
-  bool started() const { return timer_.has_value(); }
+  bool started() const { return timer_.started(); }
 
   void Set(uint64_t deadline_ns);  // guest system time
   void Cancel();
@@ -31,10 +25,8 @@ class VcpuTimer {
   bool TakeExpired();
 
  private:
-  void Arm(uint64_t in_ns) const;
-
   const Clock* clock_;
-  std::optional<timer_t> timer_;
+  KickTimer timer_;
   std::optional<uint64_t> deadline_ns_;
 };
 

@@ -1,53 +1,14 @@
-#include <sys/syscall.h>
-#include <unistd.h>
-
-#include <mutex>
+#include <algorithm>
+#include <chrono>
 
 #include "vmm/platform/ring3/timer.h"
 
-// glibc 2.36 does not name this field of the UAPI's struct sigevent.
-#ifndef sigev_notify_thread_id
-#define sigev_notify_thread_id _sigev_un._tid
-#endif
-
 namespace hmvm::ring3 {
-namespace {
 
-const int kTimerSignal = SIGRTMIN + 1;  // SIGRTMIN is Vcpu::Kick()'s
-
-// As Vcpu::Kick() from within the thread: whether the signal comes in KVM_RUN or before it, KVM_RUN returns.
-void OnTimerSignal(int, siginfo_t* info, void*) {
-  // SAFETY: the value is the address of the vCPU's kvm_run, which outlives the timer.
-  static_cast<volatile kvm_run*>(info->si_value.sival_ptr)->immediate_exit = 1;
-}
-
-}  // namespace
-
-VcpuTimer::~VcpuTimer() {
-  if (timer_.has_value()) ::timer_delete(*timer_);
-}
+using std::chrono::nanoseconds;
 
 Result<> VcpuTimer::Start(const Vcpu& vcpu) {
-  static std::once_flag installed;
-  std::call_once(installed, [] {
-    struct sigaction action = {};
-    action.sa_sigaction = OnTimerSignal;
-    action.sa_flags = SA_SIGINFO;
-    ::sigaction(kTimerSignal, &action, nullptr);
-  });
-  sigset_t unblocked;
-  sigemptyset(&unblocked);
-  sigaddset(&unblocked, kTimerSignal);
-  ::pthread_sigmask(SIG_UNBLOCK, &unblocked, nullptr);
-
-  struct sigevent event = {};
-  event.sigev_notify = SIGEV_THREAD_ID;
-  event.sigev_signo = kTimerSignal;
-  event.sigev_value.sival_ptr = &vcpu.run();
-  event.sigev_notify_thread_id = static_cast<pid_t>(::syscall(SYS_gettid));
-  timer_t timer;
-  if (::timer_create(CLOCK_MONOTONIC, &event, &timer) != 0) return Error{errno, "timer_create for a vCPU"};
-  timer_ = timer;
+  HMVM_TRY(timer_.Start(vcpu));
   if (deadline_ns_.has_value()) Set(*deadline_ns_);
   return {};
 }
@@ -55,12 +16,13 @@ Result<> VcpuTimer::Start(const Vcpu& vcpu) {
 void VcpuTimer::Set(uint64_t deadline_ns) {
   deadline_ns_ = deadline_ns;
   const uint64_t now = clock_->NowNs();
-  Arm(deadline_ns > now ? deadline_ns - now : 1);
+  constexpr uint64_t kNever = uint64_t{1} << 62;  // the guest names any number
+  timer_.Arm(nanoseconds(deadline_ns > now ? std::min(deadline_ns - now, kNever) : 1));
 }
 
 void VcpuTimer::Cancel() {
   deadline_ns_.reset();
-  Arm(0);
+  timer_.Arm(nanoseconds(0));
 }
 
 bool VcpuTimer::TakeExpired() {
@@ -68,24 +30,11 @@ bool VcpuTimer::TakeExpired() {
   const uint64_t now = clock_->NowNs();
   if (now < *deadline_ns_) {
     // The guest counts TSC ticks, the host's timer its own clock: on a difference wait for the rest.
-    itimerspec left;
-    if (timer_.has_value() && ::timer_gettime(*timer_, &left) == 0 && left.it_value.tv_sec == 0 &&
-        left.it_value.tv_nsec == 0) {
-      Arm(*deadline_ns_ - now);
-    }
+    if (timer_.started() && !timer_.armed()) timer_.Arm(nanoseconds(*deadline_ns_ - now));
     return false;
   }
   Cancel();
   return true;
-}
-
-void VcpuTimer::Arm(uint64_t in_ns) const {
-  if (!timer_.has_value()) return;  // Start() will
-  constexpr uint64_t kNsPerSecond = 1'000'000'000;
-  itimerspec spec = {};
-  spec.it_value.tv_sec = static_cast<time_t>(in_ns / kNsPerSecond);
-  spec.it_value.tv_nsec = static_cast<long>(in_ns % kNsPerSecond);
-  ::timer_settime(*timer_, 0, &spec, nullptr);
 }
 
 }  // namespace hmvm::ring3
