@@ -47,8 +47,8 @@ inline constexpr uint64_t kBlockIdtUser = 0x8000;
 inline constexpr uint64_t kTssInGdtPage = 0x800;
 
 // The selectors that the CPU shows at CPL 3 here, and what Xen shows a guest kernel.
-inline constexpr uint16_t kUserCs = 0x33;
-inline constexpr uint16_t kUserSs = 0x2b;
+inline constexpr uint16_t kUserCs = USER_CS;
+inline constexpr uint16_t kUserSs = USER_SS;
 inline constexpr uint16_t kXenKernelCs = 0xe030;
 
 struct InterruptFrame {
@@ -77,6 +77,7 @@ struct Injection {
   uint64_t error;
   uint64_t rip;
   uint64_t rflags;
+  uint64_t rsp;  // of a user; the kernel's stays where it is
 };
 
 // A hypercall that the VMM is to handle.
@@ -139,7 +140,7 @@ struct Cpu {
   VmmCall call;
   Trap traps[kVectors];
   uint64_t count_hypercalls[kHypercalls];
-  uint8_t unused[0xfd0 - 0x668];
+  uint8_t unused[0xfd0 - 0x670];
   uint64_t exception_error;
   InterruptFrame exception;
 };

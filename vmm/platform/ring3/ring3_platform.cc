@@ -17,6 +17,7 @@
 #include "vmm/platform/ring3/guest_access.h"
 #include "vmm/platform/ring3/hypercalls.h"
 #include "vmm/platform/ring3/timer.h"
+#include "vmm/platform/ring3/user_exceptions.h"
 #include "vmm/platform/ring3/window.h"
 
 namespace hmvm {
@@ -31,6 +32,26 @@ constexpr uint32_t kGeneralProtection = 13;
 
 constexpr uint64_t kBlock = Window::AddressOf(kBlockOffset);
 constexpr uint64_t kUserInjectGate = kBlock + kBlockEntry + USER_INJECT_GATE;
+
+// The rsp of a user at the inject gate, which needs none. The program's own may be an address that is not
+// canonical: with such a one KVM makes a #UD of the gate's int3, whereupon the VMM would inject again, for
+// ever.
+constexpr uint64_t kGateStack = 0;
+constexpr uint64_t kSyscallBytes = 2;
+
+kvm_segment UserSegment(uint16_t selector, bool code) {
+  kvm_segment segment = {};
+  segment.limit = 0xffffffff;
+  segment.selector = selector;
+  segment.type = code ? 11 : 3;
+  segment.present = 1;
+  segment.dpl = 3;
+  segment.s = 1;
+  segment.l = code ? 1 : 0;
+  segment.db = code ? 0 : 1;
+  segment.g = 1;
+  return segment;
+}
 
 bool HasErrorCode(uint32_t vector) {
   return vector == 8 || (vector >= 10 && vector <= 14) || vector == 17 || vector == 21;
@@ -89,6 +110,8 @@ class Ring3Platform : public Platform, private IdleWait {
   Result<VcpuTurn> OnException(uint32_t vector);
   VcpuTurn OnVmmCall();
   bool Emulate(uint32_t vector);
+  UserException AsOnACpu(UserException seen);
+  Result<bool> OnInterpretedSyscall();
   void Redirect(uint32_t vector, uint64_t error);
   VcpuTurn Fail(const std::string& reason) const;
 
@@ -179,22 +202,11 @@ Result<> Ring3Platform::SetInitialState(const BootState& state) {
   task.type = 11;
   task.present = 1;
   sregs.tr = task;
-  kvm_segment code = {};
-  code.limit = 0xffffffff;
-  code.selector = kUserCs;
-  code.type = 11;
-  code.present = 1;
-  code.dpl = 3;
-  code.s = 1;
-  code.l = 1;
-  code.g = 1;
-  sregs.cs = code;
-  kvm_segment data = code;
-  data.selector = kUserSs;
-  data.type = 3;
-  data.l = 0;
-  data.db = 1;
-  sregs.ss = sregs.ds = sregs.es = sregs.fs = sregs.gs = data;
+  // None: a program that names an entry of it gets a #GP.
+  sregs.ldt = {};
+  sregs.ldt.unusable = 1;
+  sregs.cs = UserSegment(kUserCs, true);
+  sregs.ss = sregs.ds = sregs.es = sregs.fs = sregs.gs = UserSegment(kUserSs, false);
   HMVM_TRY(vcpu_.SetSregs(sregs));
   HMVM_TRY(vcpu_.SetXcr0(HostXcr0()));
 
@@ -252,8 +264,11 @@ Result<VcpuTurn> Ring3Platform::RunOnce(Vcpu& vcpu) {
     case KVM_EXIT_FAIL_ENTRY:
       return Fail("KVM failed to enter the guest, reason " +
                   std::to_string(run.fail_entry.hardware_entry_failure_reason));
-    case KVM_EXIT_INTERNAL_ERROR:
+    case KVM_EXIT_INTERNAL_ERROR: {
+      HMVM_TRY_ASSIGN(const bool syscall, OnInterpretedSyscall());
+      if (syscall) return VcpuTurn{};
       return Fail("KVM internal error, suberror " + std::to_string(run.internal.suberror));
+    }
     default:
       return Fail("unexpected KVM exit " + std::to_string(run.exit_reason));
   }
@@ -318,12 +333,57 @@ Result<VcpuTurn> Ring3Platform::OnException(uint32_t vector) {
       window_.cpu(0).exception.rflags &= ~kTrapFlag;
       return VcpuTurn{};
     }
-    hypercalls_.SetSingleStepped();
+    // Without the flag it was an icebp.
+    if ((cpu.exception.rflags & kTrapFlag) != 0) hypercalls_.SetSingleStepped();
   }
-  if (cpu.traps[vector].handler == 0)
-    return Fail("exception " + std::to_string(vector) + " without a handler");
-  Redirect(vector, HasErrorCode(vector) ? cpu.exception_error : 0);
+  UserException exception = {vector, HasErrorCode(vector) ? cpu.exception_error : 0};
+  if (user) exception = AsOnACpu(exception);
+  window_.cpu(0).exception.rip += exception.advance;
+  if (cpu.traps[exception.vector].handler == 0)
+    return Fail("exception " + std::to_string(exception.vector) + " without a handler");
+  Redirect(exception.vector, exception.error);
   return VcpuTurn{};
+}
+
+UserException Ring3Platform::AsOnACpu(UserException seen) {
+  if (seen.vector != kInvalidOpcode) return seen;
+  Cpu& cpu = window_.cpu(0);
+  if (cpu.exception.rip == window_.header(0).entry_start) {
+    // The gate's int3, with an rsp that is not canonical, after a `syscall` of the program's.
+    const kvm_regs& regs = vcpu_.run().s.regs.regs;
+    cpu.exception.rip = regs.rcx - kSyscallBytes;
+    cpu.exception.rflags = (regs.r11 & USER_FLAGS) | ALWAYS_FLAGS;
+    return kBadStack;
+  }
+  uint8_t code[2];
+  const std::span bytes = std::as_writable_bytes(std::span(code));
+  const bool both = access_.Read(cpu.user_root, cpu.exception.rip, bytes);
+  if (!both && !access_.Read(cpu.user_root, cpu.exception.rip, bytes.first(1))) return seen;
+  return SoftwareInterrupt(std::span(code).first(both ? 2 : 1)).value_or(seen);
+}
+
+// KVM interprets a program whose rsp is not canonical when it has been interrupted so, its `syscall` too,
+// which then arrives at LSTAR at CPL 0. There lies an int3, which KVM can't interpret.
+Result<bool> Ring3Platform::OnInterpretedSyscall() {
+  Cpu& cpu = window_.cpu(0);
+  HMVM_TRY_ASSIGN(kvm_regs regs, vcpu_.Regs());
+  if (cpu.user_mode == 0 || regs.rip != window_.header(0).entry_start || cpu.injection.armed != 0)
+    return false;
+  HMVM_TRY_ASSIGN(kvm_sregs sregs, vcpu_.Sregs());
+  sregs.cs = UserSegment(kUserCs, true);
+  sregs.ss = UserSegment(kUserSs, false);
+  HMVM_TRY(vcpu_.SetSregs(sregs));
+  cpu.injection = {.armed = 1,
+                   .vector = kBadStack.vector,
+                   .error = kBadStack.error,
+                   .rip = regs.rcx - kSyscallBytes,
+                   .rflags = (regs.r11 & USER_FLAGS) | ALWAYS_FLAGS,
+                   .rsp = regs.rsp};
+  regs.rip = kUserInjectGate;
+  regs.rsp = kGateStack;
+  regs.rflags = ALWAYS_FLAGS;
+  HMVM_TRY(vcpu_.SetRegs(regs));
+  return true;
 }
 
 bool Ring3Platform::Emulate(uint32_t vector) {
@@ -350,10 +410,20 @@ bool Ring3Platform::Emulate(uint32_t vector) {
 // The exit stub's iretq will lead to an inject gate, and on to the kernel's handler.
 void Ring3Platform::Redirect(uint32_t vector, uint64_t error) {
   Cpu& cpu = window_.cpu(0);
-  cpu.injection = {
-      .armed = 1, .vector = vector, .error = error, .rip = cpu.exception.rip, .rflags = cpu.exception.rflags};
-  cpu.exception.rip = cpu.user_mode != 0 ? kUserInjectGate : window_.header(0).inject_kernel;
-  cpu.exception.rflags &= ~kTrapFlag;
+  InterruptFrame& frame = cpu.exception;
+  cpu.injection = {.armed = 1,
+                   .vector = vector,
+                   .error = error,
+                   .rip = frame.rip,
+                   .rflags = frame.rflags,
+                   .rsp = frame.rsp};
+  if (cpu.user_mode != 0) {
+    frame.rip = kUserInjectGate;
+    frame.rsp = kGateStack;
+  } else {
+    frame.rip = window_.header(0).inject_kernel;
+  }
+  frame.rflags &= ~kTrapFlag;
 }
 
 VcpuTurn Ring3Platform::OnVmmCall() {
@@ -404,9 +474,14 @@ Result<> Ring3Platform::OnInterrupted() {
       (in(monitor.stub_gate, monitor.stub_gate_end) && cpu.gate_frame == user_frame)) {
     if (cpu.injection.armed != 0) return {};
     InterruptFrame& frame = cpu.user_frame.interrupt;
-    cpu.injection = {
-        .armed = 1, .vector = kInjectEvent, .error = 0, .rip = frame.rip, .rflags = frame.rflags};
+    cpu.injection = {.armed = 1,
+                     .vector = kInjectEvent,
+                     .error = 0,
+                     .rip = frame.rip,
+                     .rflags = frame.rflags,
+                     .rsp = frame.rsp};
     frame.rip = kUserInjectGate;
+    frame.rsp = kGateStack;
     frame.rflags &= ~kTrapFlag;
     return {};
   }
@@ -415,8 +490,18 @@ Result<> Ring3Platform::OnInterrupted() {
   // looks for events when it leaves.
   HMVM_TRY_ASSIGN(const kvm_vcpu_events pending, vcpu_.Events());
   if (pending.exception.injected != 0 || pending.exception.pending != 0) return {};
-  cpu.injection = {.armed = 1, .vector = kInjectEvent, .error = 0, .rip = regs.rip, .rflags = regs.rflags};
-  regs.rip = cpu.user_mode != 0 ? kUserInjectGate : monitor.inject_kernel;
+  cpu.injection = {.armed = 1,
+                   .vector = kInjectEvent,
+                   .error = 0,
+                   .rip = regs.rip,
+                   .rflags = regs.rflags,
+                   .rsp = regs.rsp};
+  if (cpu.user_mode != 0) {
+    regs.rip = kUserInjectGate;
+    regs.rsp = kGateStack;
+  } else {
+    regs.rip = monitor.inject_kernel;
+  }
   regs.rflags &= ~kTrapFlag;
   return vcpu_.SetRegs(regs);
 }

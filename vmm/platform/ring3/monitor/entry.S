@@ -6,10 +6,6 @@
 // vCPU. What they need of the common text they find in Cpu.
 #include "vmm/platform/ring3/monitor/offsets.h"
 
-// CF PF AF ZF SF TF DF OF RF AC ID; never IOPL, NT, VM. To the CPU interrupts are always on: events have their own mask.
-#define USER_FLAGS 0x250dd5
-#define ALWAYS_FLAGS 0x202
-
 #define CPU(field) (cpu + field)(%rip)
 #define EXCEPTION(field) (cpu + EXCEPTION_##field)(%rip)
 
@@ -194,6 +190,11 @@ iret_user:
   mov %rax, CPU(CPU_USER_FRAME + 0x08)
   shr $47, %rax
   jnz iret_bad
+  // The CPU would refuse other selectors than these, which a program can put into a signal frame.
+  cmpq $USER_CS, 0x28(%rsp)
+  jne iret_bad
+  cmpq $USER_SS, 0x40(%rsp)
+  jne iret_bad
   mov 0x30(%rsp), %eax
   and $USER_FLAGS, %eax
   or $ALWAYS_FLAGS, %eax
@@ -301,6 +302,7 @@ fault_user:
   push $0x33
   push EXCEPTION(RIP)
   push EXCEPTION(ERROR)
+  orl $4, (%rsp)  // also of an access that the CPU makes for the user, to a descriptor table
   push %r11
   push %rcx
   KERNEL_GS_BASE %r11

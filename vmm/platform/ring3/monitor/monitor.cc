@@ -171,7 +171,7 @@ void MonitorEnter(Cpu* cpu, SavedRegisters* registers) {
   Injection& injection = cpu->injection;
   if (injection.armed != 0 && cpu->exception.rip == gate_end) {
     injection.armed = 0;
-    Deliver(*cpu, *registers, {true, injection.rip, injection.rflags, cpu->exception.rsp}, injection.vector,
+    Deliver(*cpu, *registers, {true, injection.rip, injection.rflags, injection.rsp}, injection.vector,
             injection.error);
     return;
   }
@@ -191,15 +191,19 @@ void MonitorInject(Cpu* cpu, SavedRegisters* registers) {
           injection.error);
 }
 
-// HYPERVISOR_iret to an address that no user can have: a #GP of the user's there.
+// HYPERVISOR_iret to an address or with selectors that no user can have: a #GP of the user's there.
 void MonitorBadReturn(Cpu* cpu, SavedRegisters* registers) {
   const uint64_t* const frame = reinterpret_cast<const uint64_t*>(cpu->deliver_sp);
   registers->rax = frame[0];
   registers->r11 = frame[1];
   registers->rcx = frame[2];
+  const uint64_t cs = frame[5], ss = frame[8];
   const Interrupted from = {true, frame[4], frame[6], frame[7]};
   reinterpret_cast<uint8_t*>(cpu->vcpu_info)[VCPU_INFO_MASK] = 0;
-  Deliver(*cpu, *registers, from, kGeneralProtection, 0);
+  // The error code names the wrong selector, without its privilege level.
+  constexpr uint64_t kInTable = 0xfffc;
+  const uint64_t error = cs != kUserCs ? cs & kInTable : ss != kUserSs ? ss & kInTable : 0;
+  Deliver(*cpu, *registers, from, kGeneralProtection, error);
 }
 
 }  // extern "C"

@@ -62,3 +62,11 @@
 #define VCPU_INFO_CR2 0x10
 
 #define HYPERCALL_IRET 23
+
+// The selectors that the CPU shows at CPL 3 here.
+#define USER_CS 0x33
+#define USER_SS 0x2b
+// What a user may have in rflags: CF PF AF ZF SF TF DF OF RF AC ID; never IOPL, NT, VM. To the CPU
+// interrupts are always on: events have their own mask.
+#define USER_FLAGS 0x250dd5
+#define ALWAYS_FLAGS 0x202

@@ -1,0 +1,51 @@
+// Every instruction, access and signal frame that ends in a signal does so in the guest as on the host, by
+// the word of a program that runs in both.
+#include <fstream>
+#include <iterator>
+#include <map>
+#include <sstream>
+
+#include "tests/support/container_fixture.h"
+
+namespace hmvm::test {
+namespace {
+
+using SignalTest = ContainerTest;
+
+// "name: what happened", by name.
+std::map<std::string, std::string> Lines(const std::string& text) {
+  std::map<std::string, std::string> lines;
+  std::istringstream stream(text);
+  for (std::string line; std::getline(stream, line);) {
+    const size_t colon = line.find(": ");
+    lines[line.substr(0, colon)] = colon == std::string::npos ? "" : line.substr(colon + 2);
+  }
+  return lines;
+}
+
+TEST_F(SignalTest, EachSignalIsTheHosts) {
+  std::ifstream file(BuildDir() / "tests/signal_check", std::ios::binary);
+  const std::string program{std::istreambuf_iterator<char>(file), {}};
+  ASSERT_FALSE(program.empty());
+  ASSERT_EQ(ExecWith({"-i"}, {"sh", "-c", "cat > /bin/signal_check && chmod 755 /bin/signal_check"}, program)
+                .exit_code,
+            0);
+  const Outcome host = RunProgram({BuildDir() / "tests/signal_check"});
+  ASSERT_EQ(host.exit_code, 0) << Describe(host);
+  std::map<std::string, std::string> expected = Lines(host.out);
+  // docs/ring3.md, "Single-stepping and debugging in the guest": the kernel's half of the address space is
+  // never returned to, and a system call with a stack that no address is a fault.
+  expected["return to the kernel"] =
+      "SIGSEGV code 128 address 0 rip 0xffffffff81000000 trap 13 error 0 cr2 0";
+  expected["system call with a stack at no canonical address"] =
+      "SIGBUS code 128 address 0 rip 0x10000006 trap 12 error 0 cr2 0";
+  expected["... and a system call"] = "SIGBUS code 128 address 0 rip 0x1000000a trap 12 error 0 cr2 0";
+
+  const Outcome guest = Exec({"signal_check"});
+
+  EXPECT_EQ(guest.exit_code, 0) << Describe(guest);
+  EXPECT_THAT(Lines(guest.out), testing::ContainerEq(expected));
+}
+
+}  // namespace
+}  // namespace hmvm::test
