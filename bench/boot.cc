@@ -136,7 +136,9 @@ void BootToHello(std::vector<Series>& table) {
   table.push_back(std::move(theirs));
 }
 
-int Main() {
+}  // namespace
+
+void Main(const std::vector<std::string>&) {
   PrintMachine("bench/boot");
   std::vector<Series> table;
   if (FLAGS_count > 0) BootToAgent(table);
@@ -144,13 +146,6 @@ int Main() {
   std::vector<const Series*> rows;
   for (const Series& series : table) rows.push_back(&series);
   PrintTable(rows);
-  return 0;
 }
 
-}  // namespace
 }  // namespace hmvm::bench
-
-int main(int argc, char** argv) {
-  gflags::ParseCommandLineFlags(&argc, &argv, true);
-  return hmvm::bench::Main();
-}

@@ -10,6 +10,9 @@
 
 namespace hmvm::bench {
 
+// What each bench is; `arguments` are those that are no flags. Called by the one main().
+void Main(const std::vector<std::string>& arguments);
+
 int64_t MonotonicNs();
 
 // Times on processors of all threads of a process so far, in nanoseconds; 0 once it has gone.

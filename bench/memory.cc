@@ -62,7 +62,9 @@ Usage Measure(pid_t pid, uint64_t guest_bytes) {
   Fail("no mappings of the guest's size in the VMM");
 }
 
-int Main() {
+}  // namespace
+
+void Main(const std::vector<std::string>&) {
   const std::string build = HMVM_BUILD_DIR;
   PrintMachine("bench/memory: hmvm-vmm with a guest of " + std::to_string(FLAGS_memory_mib) +
                " MiB, agent ready");
@@ -85,13 +87,6 @@ int Main() {
     machine->Stop();
   }
   PrintTable({&overhead, &guest});
-  return 0;
 }
 
-}  // namespace
 }  // namespace hmvm::bench
-
-int main(int argc, char** argv) {
-  gflags::ParseCommandLineFlags(&argc, &argv, true);
-  return hmvm::bench::Main();
-}
