@@ -78,6 +78,8 @@ class Vcpu {
 
   // Makes a Run() in progress, or the next one, return false soon. Thread-safe, async-signal-safe.
   void Kick() const;
+  // Ends a system call other than Run() that the thread waits in, if signals are let in there. Thread-safe.
+  void Signal() const;
   // Declares the calling thread the one that Kick() must interrupt. Once, before the first Run().
   Result<> AttachThread();
 

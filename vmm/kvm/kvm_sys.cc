@@ -161,6 +161,10 @@ void Vcpu::Kick() const {
   // First the flag, then the signal: whichever of the two the vCPU thread meets, it comes back (api.rst,
   // immediate_exit).
   run().immediate_exit = 1;
+  Signal();
+}
+
+void Vcpu::Signal() const {
   const int thread_id = thread_id_->load();
   if (thread_id != 0) ::syscall(SYS_tgkill, ::getpid(), thread_id, kKickSignal);
 }

@@ -104,7 +104,7 @@ Result<> WriteP2m(const GuestMemory& memory, uint64_t p2m, uint64_t frames) {
 
 }  // namespace
 
-Result<BootState> BuildBoot(const BootSource& source, const GuestMemory& memory, const Window& window) {
+Result<StartState> BuildBoot(const BootSource& source, const GuestMemory& memory, const Window& window) {
   // A PV kernel is entered as it was linked, so the code around it in a bzImage has nothing to do.
   Mapping unpacked;
   if (BzImage::IsBzImage(source.kernel)) {
@@ -159,10 +159,13 @@ Result<BootState> BuildBoot(const BootSource& source, const GuestMemory& memory,
   }
   std::memcpy(info.cmd_line, command_line.data(), command_line.size());
   HMVM_TRY(memory.Write(GuestAddress{start_info}, info));
-  return BootState{.entry = entry,
-                   .stack = virtual_base + stack + kPageSize,
-                   .start_info = virtual_base + start_info,
-                   .root = tables.root};
+  StartState start;
+  start.root = tables.root;
+  start.registers.rip = entry;
+  start.registers.rsp = virtual_base + stack + kPageSize;
+  start.registers.rsi = virtual_base + start_info;
+  start.registers.rflags = 0x202;
+  return start;
 }
 
 }  // namespace hmvm::ring3

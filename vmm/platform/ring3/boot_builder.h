@@ -7,19 +7,13 @@
 #include "base/result.h"
 #include "vmm/memory/guest_memory.h"
 #include "vmm/platform/platform.h"
+#include "vmm/platform/ring3/start_state.h"
 #include "vmm/platform/ring3/window.h"
 
 namespace hmvm::ring3 {
 
-// The state the kernel is entered with.
-struct BootState {
-  uint64_t entry;
-  uint64_t stack;
-  uint64_t start_info;  // address
-  uint64_t root;        // guest-physical
-};
-
-// ENOEXEC when the kernel is not a PV kernel, ENOMEM when it does not fit; the text says which.
-Result<BootState> BuildBoot(const BootSource& source, const GuestMemory& memory, const Window& window);
+// The state the kernel is entered with. ENOEXEC when the kernel is not a PV kernel, ENOMEM when it does not
+// fit; the text says which.
+Result<StartState> BuildBoot(const BootSource& source, const GuestMemory& memory, const Window& window);
 
 }  // namespace hmvm::ring3

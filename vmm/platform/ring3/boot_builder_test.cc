@@ -72,10 +72,10 @@ TEST(BootBuilderTest, KernelFindsItsStartInfoThroughTheFirstTables) {
   const auto state = BuildBoot({kernel, initrd, "answer=42"}, machine.memory, machine.window);
 
   ASSERT_TRUE(state.has_value()) << state.error().Message();
-  EXPECT_EQ(state->entry, kEntry);
+  EXPECT_EQ(state->registers.rip, kEntry);
   const GuestAccess access(&machine.memory);
   StartInfo info;
-  ASSERT_TRUE(access.Read(state->root, state->start_info, &info));
+  ASSERT_TRUE(access.Read(state->root, state->registers.rsi, &info));
   EXPECT_STREQ(info.magic, kStartInfoMagic);
   EXPECT_EQ(info.nr_pages, 128 * kMiB / kPageSize);
   EXPECT_NE(std::string(info.cmd_line).find("answer=42"), std::string::npos);
@@ -87,7 +87,7 @@ TEST(BootBuilderTest, KernelFindsItsStartInfoThroughTheFirstTables) {
   ASSERT_TRUE(access.Read(state->root, info.mfn_list + 8 * 1234, &frame));
   EXPECT_EQ(frame, 1234U);
   std::byte stack;
-  EXPECT_TRUE(access.Read(state->root, state->stack - 1, &stack));
+  EXPECT_TRUE(access.Read(state->root, state->registers.rsp - 1, &stack));
 }
 
 TEST(BootBuilderTest, FirstTablesMapThemselvesAndMore) {
@@ -97,7 +97,7 @@ TEST(BootBuilderTest, FirstTablesMapThemselvesAndMore) {
   ASSERT_TRUE(state.has_value());
   const GuestAccess access(&machine.memory);
   StartInfo info;
-  ASSERT_TRUE(access.Read(state->root, state->start_info, &info));
+  ASSERT_TRUE(access.Read(state->root, state->registers.rsi, &info));
 
   const uint64_t last = info.pt_base + info.nr_pt_frames * kPageSize;
 
@@ -114,7 +114,7 @@ TEST(BootBuilderTest, FramesOfTheHoleAreInvalid) {
   ASSERT_TRUE(state.has_value()) << state.error().Message();
   const GuestAccess access(&machine.memory);
   StartInfo info;
-  ASSERT_TRUE(access.Read(state->root, state->start_info, &info));
+  ASSERT_TRUE(access.Read(state->root, state->registers.rsi, &info));
   EXPECT_EQ(info.nr_pages, (kHighRamStart + 64 * kMiB) / kPageSize);
   const auto frame = [&](uint64_t index) {
     uint64_t value = 0;

@@ -43,7 +43,7 @@ uint64_t Emulator::ReadMsr(uint32_t index) const {
       return index == kMsrFsBase ? sregs->fs.base : sregs->gs.base;
     }
     case kMsrKernelGsBase:
-      return window_->cpu(0).user_gs;
+      return window_->cpu(vcpu_->index()).user_gs;
     case kMsrEfer:
       return kReadEfer;
     case kMsrPat:
@@ -57,7 +57,7 @@ uint64_t Emulator::ReadMsr(uint32_t index) const {
 void Emulator::WriteMsr(uint32_t index, uint64_t value) const {
   switch (index) {
     case kMsrGsBase:
-      window_->cpu(0).kernel_gs = value;
+      window_->cpu(vcpu_->index()).kernel_gs = value;
       [[fallthrough]];
     case kMsrFsBase: {
       // A base that is not canonical is refused by KVM and the write ignored: the guest's own loss.
@@ -66,7 +66,7 @@ void Emulator::WriteMsr(uint32_t index, uint64_t value) const {
       break;
     }
     case kMsrKernelGsBase:
-      window_->cpu(0).user_gs = value;
+      window_->cpu(vcpu_->index()).user_gs = value;
       break;
     default:
       break;
@@ -116,7 +116,7 @@ std::optional<size_t> Emulator::TwoByteOpcode(std::span<const uint8_t> code, siz
       const unsigned control = (operands >> 3 & 7) | (rex & kRexR ? 8 : 0);
       uint64_t value = 0;
       if (control == 0) value = kReadCr0;
-      if (control == 3) value = window_->cpu(0).kernel_root;
+      if (control == 3) value = window_->cpu(vcpu_->index()).kernel_root;
       if (control == 4) value = kReadCr4;
       Register(regs, (operands & 7) | (rex & kRexB ? 8 : 0)) = value;
       return at;

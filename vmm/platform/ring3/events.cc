@@ -15,73 +15,117 @@ constexpr uint64_t BitOf(uint32_t port) { return uint64_t{1} << (port % 64); }
 
 }  // namespace
 
-EventChannels::EventChannels(SharedInfo* shared) : shared_(shared), vcpu_info_(&shared->vcpu_info[0]) {
-  for (uint32_t slot = 0; slot < kDeviceSlots; ++slot) uses_[DevicePort(slot)] = Use::kDevice;
+EventChannels::EventChannels(SharedInfo* shared, uint32_t vcpus) : shared_(shared), vcpu_count_(vcpus) {
+  for (uint32_t vcpu = 0; vcpu < vcpus; ++vcpu) vcpus_[vcpu].info = &shared->vcpu_info[vcpu];
+  for (uint32_t slot = 0; slot < kDeviceSlots; ++slot) ports_[DevicePort(slot)].use = Use::kDevice;
 }
 
-bool EventChannels::Send(uint32_t port) {
-  if (port >= kEventChannels) return false;
+uint32_t EventChannels::VcpuOf(uint32_t port) const {
+  std::lock_guard lock(mutex_);
+  return ports_[port].vcpu;
+}
+
+// The order of Xen's: the port's bit, then that of its word, then the byte that the vCPU looks at. Each is a
+// full barrier, so that a vCPU which found nothing pending on its way into the guest or to sleep is seen
+// there by the caller.
+std::optional<uint32_t> EventChannels::Send(uint32_t port) {
+  if (port >= kEventChannels) return std::nullopt;
   sent_.fetch_add(1, std::memory_order_relaxed);
   std::atomic_ref<uint64_t> pending(shared_->pending[port / 64]);
-  if ((pending.fetch_or(BitOf(port)) & BitOf(port)) != 0) return false;
+  if ((pending.fetch_or(BitOf(port)) & BitOf(port)) != 0) return std::nullopt;
+  const uint32_t vcpu = VcpuOf(port);  // now: a guest that moves the port looks for the bit afterwards
   const std::atomic_ref<uint64_t> mask(shared_->mask[port / 64]);
-  if ((mask.load() & BitOf(port)) != 0) return false;
-  return Notify(port);
+  if ((mask.load() & BitOf(port)) == 0) {
+    if (const auto notified = Notify(port, vcpu)) return notified;
+  }
+  return vcpus_[vcpu].polling ? std::optional(vcpu) : std::nullopt;
 }
 
-bool EventChannels::Unmask(uint32_t port) {
-  if (port >= kEventChannels) return false;
+std::optional<uint32_t> EventChannels::Unmask(uint32_t port) {
+  if (port >= kEventChannels) return std::nullopt;
   std::atomic_ref<uint64_t>(shared_->mask[port / 64]).fetch_and(~BitOf(port));
-  const std::atomic_ref<uint64_t> pending(shared_->pending[port / 64]);
-  if ((pending.load() & BitOf(port)) == 0) return false;
-  return Notify(port);
+  if (!PortPending(port)) return std::nullopt;
+  return Notify(port, VcpuOf(port));
 }
 
-bool EventChannels::Notify(uint32_t port) {
-  VcpuInfo* const info = vcpu_info();
+void EventChannels::SendTimer(uint32_t vcpu) {
+  uint32_t port = 0;
+  {
+    std::lock_guard lock(mutex_);
+    port = virq_ports_[vcpu][kVirqTimer];
+  }
+  if (port != 0) static_cast<void>(Send(port));
+}
+
+std::optional<uint32_t> EventChannels::Notify(uint32_t port, uint32_t vcpu) {
+  VcpuInfo* const info = vcpu_info(vcpu);
   std::atomic_ref<uint64_t>(info->pending_sel).fetch_or(uint64_t{1} << (port / 64));
-  return std::atomic_ref<uint8_t>(info->upcall_pending).exchange(1) == 0;
+  if (std::atomic_ref<uint8_t>(info->upcall_pending).exchange(1) != 0) return std::nullopt;
+  return vcpu;
 }
 
-int64_t EventChannels::Allocate(Use use) {
-  for (uint32_t port = kDeviceSlots + 1; port < kEventChannels; ++port) {
-    if (uses_[port] != Use::kFree) continue;
-    uses_[port] = use;
-    return port;
+int64_t EventChannels::Allocate(const Port& port) {
+  for (uint32_t i = kDeviceSlots + 1; i < kEventChannels; ++i) {
+    if (ports_[i].use != Use::kFree) continue;
+    ports_[i] = port;
+    return i;
   }
   return -ENOSPC;
 }
 
 int64_t EventChannels::BindVirq(uint32_t virq, uint32_t vcpu) {
-  if (virq >= kVirqs || vcpu != 0) return -EINVAL;
-  if (virq_ports_[virq] != 0) return -EEXIST;
-  const int64_t port = Allocate(Use::kVirq);
-  if (port > 0) virq_ports_[virq] = static_cast<uint32_t>(port);
+  if (vcpu >= vcpu_count_) return -ENOENT;
+  if (virq >= kVirqs) return -EINVAL;
+  std::lock_guard lock(mutex_);
+  if (virq_ports_[vcpu][virq] != 0) return -EEXIST;
+  const int64_t port =
+      Allocate({.use = Use::kVirq, .vcpu = static_cast<uint8_t>(vcpu), .virq = static_cast<uint8_t>(virq)});
+  if (port > 0) virq_ports_[vcpu][virq] = static_cast<uint32_t>(port);
   return port;
 }
 
-int64_t EventChannels::BindIpi(uint32_t vcpu) { return vcpu != 0 ? -EINVAL : Allocate(Use::kIpi); }
+int64_t EventChannels::BindIpi(uint32_t vcpu) {
+  if (vcpu >= vcpu_count_) return -ENOENT;
+  std::lock_guard lock(mutex_);
+  return Allocate({.use = Use::kIpi, .vcpu = static_cast<uint8_t>(vcpu)});
+}
+
+int64_t EventChannels::BindVcpu(uint32_t port, uint32_t vcpu) {
+  if (vcpu >= vcpu_count_) return -ENOENT;
+  std::lock_guard lock(mutex_);
+  if (port >= kEventChannels || ports_[port].use != Use::kDevice) {
+    return -EINVAL;
+  }
+  ports_[port].vcpu = static_cast<uint8_t>(vcpu);
+  return 0;
+}
 
 int64_t EventChannels::Close(uint32_t port) {
-  if (!IsBound(port) || uses_[port] == Use::kDevice) return -EINVAL;
-  for (uint32_t& virq_port : virq_ports_) {
-    if (virq_port == port) virq_port = 0;
+  std::lock_guard lock(mutex_);
+  if (port >= kEventChannels || ports_[port].use == Use::kFree || ports_[port].use == Use::kDevice) {
+    return -EINVAL;
   }
-  uses_[port] = Use::kFree;
+  if (ports_[port].use == Use::kVirq) virq_ports_[ports_[port].vcpu][ports_[port].virq] = 0;
+  ports_[port] = {};
   std::atomic_ref<uint64_t>(shared_->pending[port / 64]).fetch_and(~BitOf(port));
   return 0;
 }
 
 bool EventChannels::IsBound(uint32_t port) const {
-  return port < kEventChannels && uses_[port] != Use::kFree;
+  std::lock_guard lock(mutex_);
+  return port < kEventChannels && ports_[port].use != Use::kFree;
 }
-bool EventChannels::IsIpi(uint32_t port) const { return port < kEventChannels && uses_[port] == Use::kIpi; }
+bool EventChannels::IsIpi(uint32_t port) const {
+  std::lock_guard lock(mutex_);
+  return port < kEventChannels && ports_[port].use == Use::kIpi;
+}
 
 int64_t EventChannels::Status(uint32_t port, EventStatus* status) const {
   if (port >= kEventChannels) return -EINVAL;
-  status->vcpu = 0;
+  std::lock_guard lock(mutex_);
+  status->vcpu = ports_[port].vcpu;
   status->virq = 0;
-  switch (uses_[port]) {
+  switch (ports_[port].use) {
     case Use::kFree:
       status->status = kStatusClosed;
       break;
@@ -93,24 +137,24 @@ int64_t EventChannels::Status(uint32_t port, EventStatus* status) const {
       break;
     case Use::kVirq:
       status->status = kStatusVirq;
-      for (uint32_t virq = 0; virq < kVirqs; ++virq) {
-        if (virq_ports_[virq] == port) status->virq = virq;
-      }
+      status->virq = ports_[port].virq;
       break;
   }
   return 0;
 }
 
-bool EventChannels::Deliverable() const {
-  const VcpuInfo* const info = vcpu_info();
-  return *const_cast<const volatile uint8_t*>(&info->upcall_pending) != 0 &&
-         *const_cast<const volatile uint8_t*>(&info->upcall_mask) == 0;
+bool EventChannels::Deliverable(uint32_t vcpu) const {
+  VcpuInfo* const info = vcpu_info(vcpu);
+  return Pending(vcpu) && std::atomic_ref<uint8_t>(info->upcall_mask).load() == 0;
 }
-bool EventChannels::Pending() const {
-  return *const_cast<const volatile uint8_t*>(&vcpu_info()->upcall_pending) != 0;
+bool EventChannels::Pending(uint32_t vcpu) const {
+  return std::atomic_ref<uint8_t>(vcpu_info(vcpu)->upcall_pending).load() != 0;
 }
-void EventChannels::SetMasked(bool masked) {
-  std::atomic_ref<uint8_t>(vcpu_info()->upcall_mask).store(masked ? 1 : 0);
+void EventChannels::SetMasked(uint32_t vcpu, bool masked) {
+  std::atomic_ref<uint8_t>(vcpu_info(vcpu)->upcall_mask).store(masked ? 1 : 0);
+}
+bool EventChannels::PortPending(uint32_t port) const {
+  return (std::atomic_ref<uint64_t>(shared_->pending[port / 64]).load() & BitOf(port)) != 0;
 }
 
 }  // namespace hmvm::ring3

@@ -38,6 +38,7 @@ const Hypercalls::Entry Hypercalls::kTable[] = {
     {kHypercallCallbackOp, "callback_op", &Hypercalls::CallbackOperation},
     {kHypercallEventChannelOp, "event_channel_op", &Hypercalls::EventChannelOperation},
     {kHypercallPhysdevOp, "physdev_op", &Hypercalls::PhysdevOperation},
+    {kHypercallInterruptVcpus, "interrupt_vcpus", &Hypercalls::InterruptVcpus},
 };
 
 std::string_view Hypercalls::NameOf(uint64_t number) {
@@ -52,7 +53,7 @@ int64_t Hypercalls::Call(uint64_t number, const Arguments& arguments) {
 }
 
 int64_t Hypercalls::SetTrapTable(const Arguments& arguments) {
-  Cpu& cpu = parts_.window->cpu(0);
+  Cpu& cpu = this->cpu();
   uint64_t address = arguments[0];
   if (address == 0) {
     std::ranges::fill(cpu.traps, Trap{});
@@ -157,110 +158,11 @@ int64_t Hypercalls::VmAssist(const Arguments& arguments) {
   return arguments[0] == kAssistEnable ? 0 : -EINVAL;  // what Linux enables is how it works here anyway
 }
 
-int64_t Hypercalls::RegisterVcpuInfo(uint64_t argument) {
-  VcpuInfoPlace request;
-  if (!Read(argument, &request)) return -EFAULT;
-  if (request.offset > kPageSize - sizeof(VcpuInfo) || request.offset % alignof(VcpuInfo) != 0 ||
-      request.frame >= parts_.window->frames()) {
-    return -EINVAL;
-  }
-  const GuestAddress address{request.frame * kPageSize + request.offset};
-  const auto host = parts_.memory->Slice(address, sizeof(VcpuInfo));
-  if (!host.has_value()) return -EINVAL;
-  // SAFETY: 64 bytes of guest RAM, aligned as checked; RAM stays where it is for the machine's life.
-  auto* const info = reinterpret_cast<VcpuInfo*>(host->data());
-  std::memcpy(info, parts_.events->vcpu_info(), sizeof(VcpuInfo));
-  parts_.clock->Publish(&info->time);
-  parts_.events->SetVcpuInfo(info);
-  parts_.window->cpu(0).vcpu_info = kDirectMapBase + address.value;
-  // An event sent meanwhile may have set its bits in the old place: let the guest look at all of them.
-  info->pending_sel = ~uint64_t{0};
-  info->upcall_pending = 1;
-  return 0;
-}
-
-int64_t Hypercalls::RegisterTimeArea(uint64_t argument) {
-  uint64_t area;
-  if (!Read(argument, &area)) return -EFAULT;
-  const auto physical = access_.Translate(Root(), area);
-  if (!physical.has_value()) return -EFAULT;
-  const auto host = parts_.memory->Slice(*physical, sizeof(PvclockTime));
-  if (!host.has_value() || physical->value % alignof(PvclockTime) != 0 ||
-      physical->value % kPageSize > kPageSize - sizeof(PvclockTime)) {
-    return -EINVAL;
-  }
-  // SAFETY: inside one page of guest RAM and aligned, as checked.
-  parts_.clock->Publish(reinterpret_cast<PvclockTime*>(host->data()));
-  return 0;
-}
-
-int64_t Hypercalls::SetSingleshotTimer(uint64_t argument) {
-  SingleshotTimer timer;
-  if (!Read(argument, &timer)) return -EFAULT;
-  if ((timer.flags & kSingleshotFuture) != 0 && timer.deadline_ns <= parts_.clock->NowNs()) return -ETIME;
-  parts_.timer->Set(timer.deadline_ns);
-  return 0;
-}
-
-int64_t Hypercalls::VcpuOperation(const Arguments& arguments) {
-  const uint64_t vcpu = arguments[1];
-  if (vcpu != 0) return -ENOENT;
-  switch (arguments[0]) {
-    case kVcpuIsUp:
-      return 1;
-    case kVcpuRegisterRunstate:
-    case kVcpuSetPeriodicTimer:
-    case kVcpuStopPeriodicTimer:
-      return 0;  // no time is stolen that we know of; Linux stops the periodic timer to use the other
-    case kVcpuSetSingleshotTimer:
-      return SetSingleshotTimer(arguments[2]);
-    case kVcpuStopSingleshotTimer:
-      parts_.timer->Cancel();
-      return 0;
-    case kVcpuRegisterInfo:
-      return RegisterVcpuInfo(arguments[2]);
-    case kVcpuRegisterTimeArea:
-      return RegisterTimeArea(arguments[2]);
-    default:
-      return -ENOSYS;
-  }
-}
-
-int64_t Hypercalls::SchedOperation(const Arguments& arguments) {
-  switch (arguments[0]) {
-    case kSchedYield:
-      return 0;
-    case kSchedBlock:
-      parts_.events->SetMasked(false);
-      parts_.idle->WaitForEvent();
-      return 0;
-    case kSchedShutdown: {
-      uint32_t reason;
-      if (!Read(arguments[1], &reason)) return -EFAULT;
-      switch (reason) {
-        case kShutdownPowerOff:
-          end_ = MachineEnd::kPowerOff;
-          return 0;
-        case kShutdownReboot:
-          end_ = MachineEnd::kReset;
-          return 0;
-        case kShutdownCrash:
-          end_ = MachineEnd::kPanic;
-          return 0;
-        default:
-          return -EINVAL;
-      }
-    }
-    default:
-      return -ENOSYS;
-  }
-}
-
 int64_t Hypercalls::CallbackOperation(const Arguments& arguments) {
   if (arguments[0] != kCallbackRegister) return -ENOSYS;
   CallbackRegister request;
   if (!Read(arguments[1], &request)) return -EFAULT;
-  Cpu& cpu = parts_.window->cpu(0);
+  Cpu& cpu = this->cpu();
   switch (request.type) {
     case kCallbackEvent:
       cpu.event_entry = request.address;
@@ -278,58 +180,6 @@ int64_t Hypercalls::CallbackOperation(const Arguments& arguments) {
   }
 }
 
-int64_t Hypercalls::EventChannelOperation(const Arguments& arguments) {
-  const uint64_t argument = arguments[1];
-  switch (arguments[0]) {
-    case kEventBindVirq: {
-      BindVirq bind;
-      if (!Read(argument, &bind)) return -EFAULT;
-      const int64_t port = parts_.events->BindVirq(bind.virq, bind.vcpu);
-      if (port < 0) return port;
-      bind.port = static_cast<uint32_t>(port);
-      return Write(argument, bind) ? 0 : -EFAULT;
-    }
-    case kEventBindIpi: {
-      BindIpi bind;
-      if (!Read(argument, &bind)) return -EFAULT;
-      const int64_t port = parts_.events->BindIpi(bind.vcpu);
-      if (port < 0) return port;
-      bind.port = static_cast<uint32_t>(port);
-      return Write(argument, bind) ? 0 : -EFAULT;
-    }
-    case kEventStatus: {
-      EventStatus status;
-      if (!Read(argument, &status)) return -EFAULT;
-      if (status.domain != kDomainSelf && status.domain != 0) return -ESRCH;
-      const int64_t result = parts_.events->Status(status.port, &status);
-      if (result != 0) return result;
-      return Write(argument, status) ? 0 : -EFAULT;
-    }
-    case kEventClose:
-    case kEventSend:
-    case kEventUnmask: {
-      uint32_t port;
-      if (!Read(argument, &port)) return -EFAULT;
-      if (arguments[0] == kEventClose) return parts_.events->Close(port);
-      if (!parts_.events->IsBound(port)) return -EINVAL;
-      // The caller is the one vCPU there is: on its way back it sees what is pending.
-      if (arguments[0] == kEventUnmask) {
-        parts_.events->Unmask(port);
-      } else if (parts_.events->IsIpi(port)) {
-        parts_.events->Send(port);
-      }
-      return 0;
-    }
-    case kEventBindVcpu: {
-      uint32_t request[2];  // port, vCPU
-      if (!Read(argument, &request)) return -EFAULT;
-      return request[1] == 0 && parts_.events->IsBound(request[0]) ? 0 : -EINVAL;
-    }
-    default:
-      return -ENOSYS;  // the FIFO ABI too, whereupon Linux uses the two-level one
-  }
-}
-
 int64_t Hypercalls::PhysdevOperation(const Arguments& arguments) {
   switch (arguments[0]) {
     case kPhysdevSetIopl:
@@ -338,6 +188,11 @@ int64_t Hypercalls::PhysdevOperation(const Arguments& arguments) {
     default:
       return -ENOSYS;
   }
+}
+
+int64_t Hypercalls::InterruptVcpus(const Arguments& arguments) {
+  parts_.threads->LeaveGuestMode(arguments[0]);
+  return 0;
 }
 
 }  // namespace hmvm::ring3

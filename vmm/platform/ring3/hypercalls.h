@@ -3,28 +3,31 @@
 #pragma once
 
 #include <array>
+#include <atomic>
 #include <cstdint>
 #include <optional>
 #include <string_view>
 
 #include "vmm/devices/bus.h"
-#include "vmm/kvm/kvm.h"
 #include "vmm/platform/platform.h"
 #include "vmm/platform/ring3/clock.h"
 #include "vmm/platform/ring3/events.h"
 #include "vmm/platform/ring3/guest_access.h"
-#include "vmm/platform/ring3/timer.h"
+#include "vmm/platform/ring3/power.h"
+#include "vmm/platform/ring3/runstate.h"
+#include "vmm/platform/ring3/vcpu_threads.h"
 #include "vmm/platform/ring3/window.h"
 
 namespace hmvm::ring3 {
 
-// Makes a vCPU's thread wait until an event is pending or somebody kicks the vCPU.
-class IdleWait {
- public:
-  virtual ~IdleWait() = default;
-  virtual void WaitForEvent() = 0;
+// What all vCPUs know of one.
+struct SharedVcpu {
+  Power power;
+  Runstate runstate;
+  std::atomic<uint64_t> runstate_area{0};  // the guest's address for it, 0: none
 };
 
+// Of one vCPU; belongs to its thread.
 class Hypercalls {
  public:
   using Arguments = std::array<uint64_t, 5>;
@@ -35,10 +38,10 @@ class Hypercalls {
     const Clock* clock;
     const Bus* ports;
     EventChannels* events;
-    VcpuTimer* timer;
-    IdleWait* idle;
+    VcpuThreads* threads;
+    std::span<SharedVcpu> vcpus;
   };
-  explicit Hypercalls(const Parts& parts) : parts_(parts), access_(parts.memory) {}
+  Hypercalls(const Parts& parts, uint32_t vcpu) : parts_(parts), access_(parts.memory), vcpu_(vcpu) {}
 
   // The result for the guest: a value, or a negative errno.
   int64_t Call(uint64_t number, const Arguments& arguments);
@@ -68,16 +71,25 @@ class Hypercalls {
   int64_t XenVersion(const Arguments& arguments);
   int64_t ConsoleIo(const Arguments& arguments);
   int64_t VmAssist(const Arguments& arguments);
+  int64_t CallbackOperation(const Arguments& arguments);
+  int64_t PhysdevOperation(const Arguments& arguments);
+  int64_t InterruptVcpus(const Arguments& arguments);
+  int64_t WriteMemoryMap(uint64_t argument);
+
+  // hypercalls_vcpu.cc
   int64_t VcpuOperation(const Arguments& arguments);
   int64_t SchedOperation(const Arguments& arguments);
-  int64_t CallbackOperation(const Arguments& arguments);
-  int64_t EventChannelOperation(const Arguments& arguments);
-  int64_t PhysdevOperation(const Arguments& arguments);
-
-  int64_t WriteMemoryMap(uint64_t argument);
-  int64_t RegisterVcpuInfo(uint64_t argument);
+  int64_t InitialiseVcpu(uint32_t vcpu, uint64_t argument);
+  int64_t RegisterVcpuInfo(uint32_t vcpu, uint64_t argument);
+  int64_t RegisterRunstate(uint32_t vcpu, uint64_t argument);
   int64_t RegisterTimeArea(uint64_t argument);
   int64_t SetSingleshotTimer(uint64_t argument);
+  int64_t Poll(uint64_t argument);
+  int64_t Shutdown(uint64_t argument);
+
+  // hypercalls_events.cc
+  int64_t EventChannelOperation(const Arguments& arguments);
+  void Tell(std::optional<uint32_t> vcpu) const;
 
   // Guest memory by the kernel's address, in its current tables.
   template <typename T>
@@ -88,15 +100,21 @@ class Hypercalls {
   bool Write(uint64_t address, const T& value) const {
     return access_.Write(Root(), address, value);
   }
-  uint64_t Root() const { return parts_.window->cpu(0).kernel_root; }
+  Cpu& cpu() const { return parts_.window->cpu(vcpu_); }
+  uint64_t Root() const { return cpu().kernel_root; }
 
   static constexpr uint64_t kDebugSingleStep = 1 << 14;
   static constexpr uint64_t kDebugStatusReserved = 0xffff0ff0;
 
   Parts parts_;
   GuestAccess access_;
+  uint32_t vcpu_;
   std::optional<MachineEnd> end_;
   uint64_t debug_status_ = kDebugStatusReserved;
 };
+
+// Writes `info` to the guest's area at `area`, an address of the kernel's in the tables at `root`, so that
+// another vCPU that reads it meanwhile notices. A page that is not there is the guest's own loss.
+void WriteRunstate(const GuestAccess& access, uint64_t root, uint64_t area, const RunstateInfo& info);
 
 }  // namespace hmvm::ring3

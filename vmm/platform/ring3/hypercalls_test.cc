@@ -92,12 +92,12 @@ TEST_F(HypercallsTest, ShutdownReasonsEndTheMachine) {
 }
 
 TEST_F(HypercallsTest, BlockUnmasksAndWaits) {
-  guest_.events().SetMasked(true);
+  guest_.events().SetMasked(0, true);
 
   EXPECT_EQ(guest_.Call(kHypercallSchedOp, {kSchedBlock}), 0);
 
   EXPECT_EQ(guest_.waits(), 1);
-  EXPECT_EQ(guest_.events().vcpu_info()->upcall_mask, 0);
+  EXPECT_EQ(guest_.events().vcpu_info(0)->upcall_mask, 0);
 }
 
 TEST_F(HypercallsTest, PassedDeadlineIsRefusedWhenTheGuestAsks) {
@@ -106,18 +106,89 @@ TEST_F(HypercallsTest, PassedDeadlineIsRefusedWhenTheGuestAsks) {
   EXPECT_EQ(guest_.Call(kHypercallVcpuOp, {kVcpuSetSingleshotTimer, 0, timer}), -ETIME);
 }
 
-TEST_F(HypercallsTest, OtherVcpusDoNotExist) {
-  EXPECT_EQ(guest_.Call(kHypercallVcpuOp, {kVcpuIsUp, 1}), -ENOENT);
+TEST_F(HypercallsTest, VcpusBeyondTheLastDoNotExist) {
+  for (const uint64_t vcpu : {uint64_t{HypercallsWithoutVcpu::kVcpus}, uint64_t{kMaxVcpus}, UINT64_MAX}) {
+    for (uint64_t command = 0; command < 16; ++command) {
+      EXPECT_EQ(guest_.Call(kHypercallVcpuOp, {command, vcpu, guest_.Put(uint64_t{0})}), -ENOENT) << command;
+    }
+  }
+}
+
+TEST_F(HypercallsTest, VcpuComesUpOnlyWithSomethingToStartFrom) {
+  EXPECT_EQ(guest_.Call(kHypercallVcpuOp, {kVcpuIsUp, 1}), 0);
+  EXPECT_EQ(guest_.Call(kHypercallVcpuOp, {kVcpuUp, 1}), -EINVAL);
+  EXPECT_EQ(guest_.vcpu(1).power.Initialise({}), 0);
+
+  EXPECT_EQ(guest_.Call(kHypercallVcpuOp, {kVcpuUp, 1}), 0);
+
+  EXPECT_EQ(guest_.Call(kHypercallVcpuOp, {kVcpuIsUp, 1}), 1);
+  EXPECT_EQ(guest_.wakes(), 1);
+  EXPECT_EQ(guest_.Call(kHypercallVcpuOp, {kVcpuDown, 1}), 0);
+  EXPECT_EQ(guest_.Call(kHypercallVcpuOp, {kVcpuIsUp, 1}), 0);
+}
+
+TEST_F(HypercallsTest, TimersAreTheCallersOwn) {
+  EXPECT_EQ(guest_.Call(kHypercallVcpuOp, {kVcpuSetSingleshotTimer, 1, guest_.Put(SingleshotTimer{})}),
+            -EINVAL);
+  EXPECT_EQ(guest_.Call(kHypercallVcpuOp, {kVcpuStopSingleshotTimer, 1}), -EINVAL);
+}
+
+TEST_F(HypercallsTest, VcpuInfoOfARunningVcpuStays) {
+  EXPECT_EQ(guest_.Call(kHypercallVcpuOp, {kVcpuRegisterInfo, 1, guest_.Put(VcpuInfoPlace{8, 128, 0})}), 0);
+  EXPECT_EQ(guest_.window().cpu(1).vcpu_info, kDirectMapBase + 8 * kPageSize + 128);
+  EXPECT_EQ(guest_.vcpu(1).power.Initialise({}), 0);
+  EXPECT_EQ(guest_.vcpu(1).power.Up(), 0);
+
+  EXPECT_EQ(guest_.Call(kHypercallVcpuOp, {kVcpuRegisterInfo, 1, guest_.Put(VcpuInfoPlace{8, 64, 0})}),
+            -EINVAL);
+}
+
+TEST_F(HypercallsTest, RunstateIsWrittenWhereItIsRegistered) {
+  const uint64_t area = HypercallsWithoutVcpu::kAddress + 0x8000;
+  guest_.vcpu(1).runstate.Enter(kBlocked, 0, 0);
+
+  EXPECT_EQ(guest_.Call(kHypercallVcpuOp, {kVcpuRegisterRunstate, 1, guest_.Put(area)}), 0);
+
+  const auto info = guest_.memory().Read<RunstateInfo>(GuestAddress{0x8000}).value();
+  EXPECT_EQ(info.state, kBlocked);
+  EXPECT_EQ(info.entry_time_ns & kRunstateUpdate, 0U);
+  EXPECT_GT(info.time_ns[kBlocked], 0U);
+}
+
+TEST_F(HypercallsTest, PolledPortsAreChecked) {
+  struct {
+    SchedPoll poll;
+    uint32_t ports[2];
+  } request = {{HypercallsWithoutVcpu::kAddress + HypercallsWithoutVcpu::kData + sizeof(SchedPoll), 2, 0, 0},
+               {5, kEventChannels}};
+  EXPECT_EQ(guest_.Call(kHypercallSchedOp, {kSchedPoll, guest_.Put(request)}), -EINVAL);
+  request.ports[1] = 6;
+  EXPECT_EQ(guest_.Call(kHypercallSchedOp, {kSchedPoll, guest_.Put(request)}), 0);
+  EXPECT_EQ(guest_.polled().size(), 2U);
+  request.poll.count = kMostPolledPorts + 1;
+  EXPECT_EQ(guest_.Call(kHypercallSchedOp, {kSchedPoll, guest_.Put(request)}), -EINVAL);
+  request.poll = {kNowhere, 1, 0, 0};
+  EXPECT_EQ(guest_.Call(kHypercallSchedOp, {kSchedPoll, guest_.Put(request)}), -EFAULT);
+}
+
+TEST_F(HypercallsTest, IpiToAnotherVcpuWakesIt) {
+  EXPECT_EQ(guest_.Call(kHypercallEventChannelOp, {kEventBindIpi, guest_.Put(BindIpi{1, 0})}), 0);
+  const uint32_t port = guest_.Get<BindIpi>().port;
+
+  EXPECT_EQ(guest_.Call(kHypercallEventChannelOp, {kEventSend, guest_.Put(port)}), 0);
+
+  EXPECT_EQ(guest_.wakes(), 1);
+  EXPECT_TRUE(guest_.events().Pending(1));
 }
 
 TEST_F(HypercallsTest, GuestSendsOnlyToItsOwnIpis) {
   EXPECT_EQ(guest_.Call(kHypercallEventChannelOp, {kEventSend, guest_.Put(EventChannels::DevicePort(0))}), 0);
-  EXPECT_FALSE(guest_.events().Pending());
+  EXPECT_FALSE(guest_.events().Pending(0));
 
   EXPECT_EQ(guest_.Call(kHypercallEventChannelOp, {kEventBindIpi, guest_.Put(BindIpi{0, 0})}), 0);
   EXPECT_EQ(guest_.Call(kHypercallEventChannelOp, {kEventSend, guest_.Put(guest_.Get<BindIpi>().port)}), 0);
 
-  EXPECT_TRUE(guest_.events().Pending());
+  EXPECT_TRUE(guest_.events().Pending(0));
 }
 
 TEST_F(HypercallsTest, DebugStatusIsWhatTheGuestLeftThere) {

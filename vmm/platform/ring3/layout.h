@@ -136,11 +136,20 @@ struct Cpu {
   uint64_t user_view;
   uint64_t count_page_table_updates;
   uint64_t count_flushes;
+  uint64_t count_remote_flushes;
+  uint64_t vcpu;   // its number
+  uint64_t vcpus;  // how many there are
+  // Bit by bit, the vCPUs whose translations are to be flushed at the end of the hypercall.
+  uint64_t flush_vcpus;
+  // Remote flushes: who asks sets flush_requested and then, if the other runs, has the VMM interrupt it; the
+  // VMM sets `running` before KVM_RUN and then looks at flush_requested.
+  uint64_t running;
+  uint64_t flush_requested;
   Injection injection;
   VmmCall call;
   Trap traps[kVectors];
   uint64_t count_hypercalls[kHypercalls];
-  uint8_t unused[0xfd0 - 0x670];
+  uint8_t unused[0xfd0 - 0x6a0];
   uint64_t exception_error;
   InterruptFrame exception;
 };

@@ -71,7 +71,7 @@ Result<Window> Window::Create(const GuestMemory& memory, uint32_t vcpus) {
     window.AddHeader(header);
     window.MapBlock(BlockOffset(vcpu));
     window.BuildDescriptorTables(vcpu);
-    window.BuildCpu(vcpu, memory);
+    window.BuildCpu(vcpu, vcpus, memory);
   }
   return window;
 }
@@ -207,7 +207,7 @@ void Window::BuildDescriptorTables(uint32_t vcpu) const {
   set_gate(kBlockIdtUser, kPageFault, monitor.stub_fault_user);
 }
 
-void Window::BuildCpu(uint32_t vcpu, const GuestMemory& memory) const {
+void Window::BuildCpu(uint32_t vcpu, uint32_t vcpus, const GuestMemory& memory) const {
   const uint64_t block = BlockOffset(vcpu);
   const MonitorHeader& monitor = header(vcpu);
   constexpr uint64_t kFlags = 0x202;
@@ -233,6 +233,8 @@ void Window::BuildCpu(uint32_t vcpu, const GuestMemory& memory) const {
   data.on_break = monitor.on_break;
   data.on_inject = monitor.on_inject;
   data.on_bad_return = monitor.on_bad_return;
+  data.vcpu = vcpu;
+  data.vcpus = vcpus;
   data.low_frames = memory.regions()[0].host.size() / kPageSize;
   data.high_start = kHighRamStart / kPageSize;
   data.frames = frames_;

@@ -56,7 +56,7 @@ class Window {
   void BuildViews(const GuestMemory& memory) const;
   void MapBlock(uint64_t block) const;
   void BuildDescriptorTables(uint32_t vcpu) const;
-  void BuildCpu(uint32_t vcpu, const GuestMemory& memory) const;
+  void BuildCpu(uint32_t vcpu, uint32_t vcpus, const GuestMemory& memory) const;
 
   Mapping mapping_;
   uint64_t frames_;

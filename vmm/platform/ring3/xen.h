@@ -151,15 +151,66 @@ enum Feature : uint32_t {
 };
 
 enum VcpuCommand : uint64_t {
+  kVcpuInitialise = 0,
+  kVcpuUp = 1,
+  kVcpuDown = 2,
   kVcpuIsUp = 3,
+  kVcpuGetRunstate = 4,
   kVcpuRegisterRunstate = 5,
   kVcpuSetPeriodicTimer = 6,
   kVcpuStopPeriodicTimer = 7,
   kVcpuSetSingleshotTimer = 8,
   kVcpuStopSingleshotTimer = 9,
   kVcpuRegisterInfo = 10,
+  kVcpuSendNmi = 11,
   kVcpuRegisterTimeArea = 13,
 };
+
+struct GuestRegisters {  // cpu_user_regs
+  uint64_t r15, r14, r13, r12, rbp, rbx, r11, r10, r9, r8, rax, rcx, rdx, rsi, rdi;
+  uint32_t error_code;
+  uint32_t entry_vector;
+  uint64_t rip;
+  uint64_t cs;  // 16 bits, and saved_upcall_mask
+  uint64_t rflags;
+  uint64_t rsp;
+  uint64_t ss, es, ds, fs, gs;  // 16 bits each
+};
+static_assert(sizeof(GuestRegisters) == 200);
+
+inline constexpr uint32_t kTrapTableEntries = 256;
+
+// What a vCPU starts with (vcpu_guest_context).
+struct VcpuContext {
+  uint8_t fpu[512];
+  uint64_t flags;
+  GuestRegisters registers;
+  TrapInfo traps[kTrapTableEntries];
+  uint64_t ldt_base, ldt_entries;
+  uint64_t gdt_frames[16], gdt_entries;
+  uint64_t kernel_ss, kernel_sp;
+  uint64_t control[8];  // [1]: the user's root, [3]: the kernel's
+  uint64_t debug[8];
+  uint64_t event_callback;
+  uint64_t failsafe_callback;
+  uint64_t syscall_callback;
+  uint64_t vm_assist;
+  uint64_t fs_base;
+  uint64_t gs_base_kernel;
+  uint64_t gs_base_user;
+};
+static_assert(sizeof(VcpuContext) == 5168);
+
+enum RunstateKind : uint32_t { kRunning = 0, kRunnable = 1, kBlocked = 2, kOffline = 3 };
+struct RunstateInfo {  // vcpu_runstate_info
+  uint32_t state;
+  uint32_t padding;
+  uint64_t entry_time_ns;  // of the state; with kRunstateUpdate while the rest is in flux
+  uint64_t time_ns[4];     // spent in each
+};
+static_assert(sizeof(RunstateInfo) == 48);
+inline constexpr uint64_t kRunstateUpdate = uint64_t{1} << 63;
+
 struct SingleshotTimer {
   uint64_t deadline_ns;
   uint32_t flags;
@@ -176,7 +227,16 @@ enum SchedCommand : uint64_t {
   kSchedYield = 0,
   kSchedBlock = 1,
   kSchedShutdown = 2,
+  kSchedPoll = 3,
 };
+struct SchedPoll {
+  uint64_t ports;  // address of uint32_t[count]
+  uint32_t count;
+  uint32_t padding;
+  uint64_t timeout_ns;  // system time, 0: none
+};
+static_assert(sizeof(SchedPoll) == 24);
+inline constexpr uint32_t kMostPolledPorts = 128;
 enum ShutdownReason : uint32_t {
   kShutdownPowerOff = 0,
   kShutdownReboot = 1,
@@ -216,6 +276,10 @@ struct BindVirq {
 struct BindIpi {
   uint32_t vcpu;
   uint32_t port;  // out
+};
+struct BindVcpu {
+  uint32_t port;
+  uint32_t vcpu;
 };
 struct EventStatus {
   uint16_t domain;

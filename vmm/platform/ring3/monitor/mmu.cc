@@ -160,11 +160,15 @@ int64_t MmuExtended(Cpu& cpu, const MmuExtendedOperation* operations, uint64_t c
         break;
       case kMmuFlushLocal:
       case kMmuInvlpgLocal:
+        FlushLater(cpu);
+        break;
       case kMmuFlushMulti:
       case kMmuInvlpgMulti:
+        cpu.flush_vcpus |= LoadWord(ReadOnce(operations[i].argument2));
+        break;
       case kMmuFlushAll:
       case kMmuInvlpgAll:
-        FlushLater(cpu);
+        cpu.flush_vcpus = ~uint64_t{0};
         break;
       case kMmuSetLdt:
         break;  // the CPU's own descriptor tables are not the guest's to load: no LDT

@@ -12,8 +12,11 @@ namespace hmvm::ring3 {
 
 inline constexpr int64_t kMonitorEinval = -22;
 
-// Each 0 or kMonitorEinval. A change of cr3 or a flush is left to the end of the hypercall, in Cpu::flush.
-// `done`, if not nullptr, hears of `count` when all went well.
+// The 64 bits at an address of the kernel's: the monitor reads them, tests on the host have their own.
+uint64_t LoadWord(uint64_t address);
+
+// Each 0 or kMonitorEinval. A change of cr3 or a flush is left to the end of the hypercall, in Cpu::flush
+// and, of other vCPUs, in Cpu::flush_vcpus. `done`, if not nullptr, hears of `count` when all went well.
 
 // mmu_update (Xen public/xen.h): pairs of an address with a command in its low bits, and a value.
 int64_t MmuUpdate(Cpu& cpu, const uint64_t* updates, uint64_t count, uint32_t* done);

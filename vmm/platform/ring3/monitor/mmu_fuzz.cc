@@ -14,6 +14,9 @@
 #include "vmm/platform/ring3/monitor/mmu.h"
 
 namespace hmvm::ring3 {
+
+uint64_t LoadWord(uint64_t address) { return ~address; }
+
 namespace {
 
 constexpr uint64_t kLowFrames = 16;  // then a hole
@@ -134,6 +137,7 @@ class Guest {
     rest.enter_root = before_.enter_root;
     rest.user_root = before_.user_root;
     rest.flush = before_.flush;
+    rest.flush_vcpus = before_.flush_vcpus;
     rest.count_page_table_updates = before_.count_page_table_updates;
     Check(std::memcmp(&rest, &before_, sizeof(rest)) == 0);
   }

@@ -7,6 +7,9 @@
 #include <gtest/gtest.h>
 
 namespace hmvm::ring3 {
+
+uint64_t LoadWord(uint64_t address) { return *reinterpret_cast<const uint64_t*>(address); }
+
 namespace {
 
 constexpr uint64_t kFrames = 64;
@@ -131,6 +134,20 @@ TEST_F(MmuTest, TablesWithManyAliasesAreWalkedOnce) {
   EXPECT_EQ(Extended(kMmuPinL4, kRoot), 0);
 
   EXPECT_NE(Table(kLevel1)[511] & kEntryUser, 0U);
+}
+
+TEST_F(MmuTest, FlushesOfOtherVcpusAddUpToTheEndOfTheHypercall) {
+  const uint64_t masks[] = {0b0010, 0b1000};
+  const MmuExtendedOperation operations[] = {
+      {kMmuFlushMulti, 0, 0, reinterpret_cast<uint64_t>(&masks[0])},
+      {kMmuInvlpgMulti, 0, kKernelAddress, reinterpret_cast<uint64_t>(&masks[1])}};
+
+  EXPECT_EQ(MmuExtended(*cpu_, operations, 2, nullptr), 0);
+
+  EXPECT_EQ(cpu_->flush_vcpus, 0b1010U);
+  EXPECT_EQ(cpu_->flush, 0U);
+  EXPECT_EQ(Extended(kMmuFlushAll, 0), 0);
+  EXPECT_EQ(cpu_->flush_vcpus, ~uint64_t{0});
 }
 
 }  // namespace

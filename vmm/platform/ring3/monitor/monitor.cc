@@ -101,7 +101,33 @@ int64_t Dispatch(Cpu& cpu, uint64_t number, uint64_t a, uint64_t b, uint64_t c, 
   }
 }
 
+Cpu& OtherCpu(Cpu& cpu, uint64_t vcpu) {
+  return *reinterpret_cast<Cpu*>(reinterpret_cast<uint64_t>(&cpu) + (vcpu - cpu.vcpu) * kBlockBytes);
+}
+
+// Each of the others flushes before it executes the guest again. One that does not run finds the request when
+// it does; one that runs has left the guest when the VMM is back from interrupting it.
+void FlushVcpus(Cpu& cpu) {
+  const uint64_t vcpus = cpu.flush_vcpus;
+  cpu.flush_vcpus = 0;
+  uint64_t running = 0;
+  for (uint64_t vcpu = 0; vcpu < cpu.vcpus; ++vcpu) {
+    if ((vcpus >> vcpu & 1) == 0) continue;
+    if (vcpu == cpu.vcpu) {
+      cpu.flush = 1;
+      continue;
+    }
+    Cpu& other = OtherCpu(cpu, vcpu);
+    __atomic_store_n(&other.flush_requested, 1, __ATOMIC_SEQ_CST);
+    if (__atomic_load_n(&other.running, __ATOMIC_SEQ_CST) != 0) running |= uint64_t{1} << vcpu;
+  }
+  if (running == 0) return;
+  ++cpu.count_remote_flushes;
+  CallVmm(cpu, kHypercallInterruptVcpus, running, 0, 0, 0, 0);
+}
+
 void FlushIfDue(Cpu& cpu) {
+  if (cpu.flush_vcpus != 0) FlushVcpus(cpu);
   if (cpu.flush == 0) return;
   cpu.flush = 0;
   ++cpu.count_flushes;
@@ -153,6 +179,8 @@ constexpr uint64_t kBreakpoint = 3;
 constexpr uint64_t kGeneralProtection = 13;
 
 }  // namespace
+
+uint64_t LoadWord(uint64_t address) { return ReadOnce(*reinterpret_cast<const uint64_t*>(address)); }
 
 extern "C" {
 

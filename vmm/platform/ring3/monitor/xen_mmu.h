@@ -23,6 +23,9 @@ inline constexpr uint64_t kHypercallMulticall = 13;
 inline constexpr uint64_t kHypercallUpdateVaMapping = 14;
 inline constexpr uint64_t kHypercallSetSegmentBase = 25;
 inline constexpr uint64_t kHypercallMmuextOp = 26;
+// The monitor's own, in Xen's range for the architecture: vCPUs whose bit is set in the argument are to leave
+// guest mode, as their Cpu::flush_requested has been set.
+inline constexpr uint64_t kHypercallInterruptVcpus = 55;
 
 inline constexpr uint64_t kMmuMachphysUpdate = 1;
 inline constexpr uint64_t kMmuPreserveAccessedDirty = 2;

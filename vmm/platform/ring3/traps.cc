@@ -1,0 +1,211 @@
+#include "vmm/platform/ring3/traps.h"
+
+#include <algorithm>
+#include <string>
+#include <utility>
+
+#include "vmm/platform/ring3/start_state.h"
+
+namespace hmvm::ring3 {
+namespace {
+
+constexpr uint64_t kTrapFlag = 0x100;
+constexpr uint32_t kDebugException = 1;
+constexpr uint32_t kInvalidOpcode = 6;
+constexpr uint32_t kStackFault = 12;
+constexpr uint32_t kGeneralProtection = 13;
+
+// The rsp of a user at the inject gate, which needs none. The program's own may be an address that is not
+// canonical: with such a one KVM makes a #UD of the gate's int3, whereupon the VMM would inject again, for
+// ever.
+constexpr uint64_t kGateStack = 0;
+constexpr uint64_t kSyscallBytes = 2;
+
+bool HasErrorCode(uint32_t vector) {
+  return vector == 8 || (vector >= 10 && vector <= 14) || vector == 17 || vector == 21;
+}
+
+}  // namespace
+
+Traps::Traps(const Vcpu* vcpu, const Window* window, const GuestMemory* memory, const Bus* ports,
+             const EventChannels* events)
+    : vcpu_(vcpu),
+      window_(window),
+      monitor_(&window->header(vcpu->index())),
+      block_(Window::AddressOf(Window::BlockOffset(vcpu->index()))),
+      events_(events),
+      emulator_(vcpu, window, ports),
+      access_(memory) {}
+
+Result<Traps::Outcome> Traps::OnException(uint32_t vector) {
+  Cpu& cpu = this->cpu();
+  // From CPL 3 the CPU pushes to the top of the exception stack; elsewhere means that a stub faulted.
+  const uint64_t frame = block_ + kBlockCpu + (HasErrorCode(vector) ? EXCEPTION_ERROR : EXCEPTION_RIP);
+  if (vcpu_->run().s.regs.regs.rsp != frame) {
+    return Error{0, "exception " + std::to_string(vector) + " at CPL 0"};
+  }
+  const uint64_t rip = cpu.exception.rip;
+  const bool user = cpu.user_mode != 0;
+  if (!user && vector == kInvalidOpcode && rip == monitor_->call_vmm) {
+    constexpr uint64_t kUd2Bytes = 2;
+    cpu.exception.rip = rip + kUd2Bytes;
+    return Outcome::kVmmCall;
+  }
+  const bool in_monitor = !user && Window::Contains(rip);
+  if (in_monitor && (vector == kStackFault || vector == kGeneralProtection)) {
+    // As a page fault would: a hypercall's pointer led nowhere.
+    cpu.exception.rip = monitor_->fault_monitor;
+    return Outcome::kAnswered;
+  }
+  if (in_monitor) {
+    return Error{0, rip == monitor_->monitor_dead
+                        ? "the guest kernel has no stack or no handler"
+                        : "exception " + std::to_string(vector) + " in the monitor"};
+  }
+  if (!user && Emulate(vector)) {
+    if (events_->Deliverable(vcpu_->index())) Redirect(kInjectEvent, 0);
+    return Outcome::kEmulated;
+  }
+  if (vector == kDebugException && user && rip == monitor_->entry_start) {
+    // A single-stepped system call: the step ends behind `syscall`, on the way into the kernel, which takes
+    // the trap flag from r11.
+    cpu.exception.rflags &= ~kTrapFlag;
+    return Outcome::kAnswered;
+  }
+  // Without the flag it was an icebp.
+  const bool stepped = vector == kDebugException && (cpu.exception.rflags & kTrapFlag) != 0;
+  UserException exception = {vector, HasErrorCode(vector) ? cpu.exception_error : 0};
+  if (user) exception = AsOnACpu(exception);
+  cpu.exception.rip += exception.advance;
+  if (cpu.traps[exception.vector].handler == 0) {
+    return Error{0, "exception " + std::to_string(exception.vector) + " without a handler"};
+  }
+  Redirect(exception.vector, exception.error);
+  return stepped ? Outcome::kSingleStepped : Outcome::kInjected;
+}
+
+UserException Traps::AsOnACpu(UserException seen) {
+  if (seen.vector != kInvalidOpcode) return seen;
+  Cpu& cpu = this->cpu();
+  if (cpu.exception.rip == monitor_->entry_start) {
+    // The gate's int3, with an rsp that is not canonical, after a `syscall` of the program's.
+    const kvm_regs& regs = vcpu_->run().s.regs.regs;
+    cpu.exception.rip = regs.rcx - kSyscallBytes;
+    cpu.exception.rflags = (regs.r11 & USER_FLAGS) | ALWAYS_FLAGS;
+    return kBadStack;
+  }
+  uint8_t code[2];
+  const std::span bytes = std::as_writable_bytes(std::span(code));
+  const bool both = access_.Read(cpu.user_root, cpu.exception.rip, bytes);
+  if (!both && !access_.Read(cpu.user_root, cpu.exception.rip, bytes.first(1))) return seen;
+  return SoftwareInterrupt(std::span(code).first(both ? 2 : 1)).value_or(seen);
+}
+
+// KVM interprets a program whose rsp is not canonical when it has been interrupted so, its `syscall` too,
+// which then arrives at LSTAR at CPL 0. There lies an int3, which KVM can't interpret.
+Result<bool> Traps::OnInterpretedSyscall() {
+  Cpu& cpu = this->cpu();
+  HMVM_TRY_ASSIGN(kvm_regs regs, vcpu_->Regs());
+  if (cpu.user_mode == 0 || regs.rip != monitor_->entry_start || cpu.injection.armed != 0) return false;
+  HMVM_TRY_ASSIGN(kvm_sregs sregs, vcpu_->Sregs());
+  SetSegments(&sregs);
+  HMVM_TRY(vcpu_->SetSregs(sregs));
+  Arm(kBadStack.vector, kBadStack.error,
+      {.rip = regs.rcx - kSyscallBytes,
+       .cs = kUserCs,
+       .rflags = (regs.r11 & USER_FLAGS) | ALWAYS_FLAGS,
+       .rsp = regs.rsp,
+       .ss = kUserSs});
+  regs.rip = InjectUser();
+  regs.rsp = kGateStack;
+  regs.rflags = ALWAYS_FLAGS;
+  HMVM_TRY(vcpu_->SetRegs(regs));
+  return true;
+}
+
+bool Traps::Emulate(uint32_t vector) {
+  if (vector != kInvalidOpcode && vector != kGeneralProtection) return false;
+  Cpu& cpu = this->cpu();
+  uint8_t code[kMaxInstructionBytes] = {};
+  const uint64_t rip = cpu.exception.rip;
+  // What lies in a page that is not mapped stays zero: no instruction that we know.
+  const uint64_t in_page = std::min<uint64_t>(sizeof(code), kPageSize - rip % kPageSize);
+  if (!access_.Read(cpu.kernel_root, rip, std::as_writable_bytes(std::span(code, in_page)))) return false;
+  if (in_page < sizeof(code)) {
+    static_cast<void>(access_.Read(cpu.kernel_root, rip + in_page,
+                                   std::as_writable_bytes(std::span(code).subspan(in_page))));
+  }
+  kvm_regs& regs = vcpu_->run().s.regs.regs;
+  const auto length = vector == kInvalidOpcode ? emulator_.InvalidOpcode(code, regs)
+                                               : emulator_.GeneralProtection(code, regs);
+  if (!length.has_value()) return false;
+  vcpu_->run().kvm_dirty_regs = KVM_SYNC_X86_REGS;
+  cpu.exception.rip = rip + *length;
+  return true;
+}
+
+void Traps::Arm(uint64_t vector, uint64_t error, const InterruptFrame& interrupted) {
+  cpu().injection = {.armed = 1,
+                     .vector = vector,
+                     .error = error,
+                     .rip = interrupted.rip,
+                     .rflags = interrupted.rflags,
+                     .rsp = interrupted.rsp};
+}
+
+// The exit stub's iretq will lead to an inject gate, and on to the kernel's handler.
+void Traps::Redirect(uint32_t vector, uint64_t error) {
+  InterruptFrame& frame = cpu().exception;
+  Arm(vector, error, frame);
+  if (cpu().user_mode != 0) {
+    frame.rip = InjectUser();
+    frame.rsp = kGateStack;
+  } else {
+    frame.rip = monitor_->inject_kernel;
+  }
+  frame.rflags &= ~kTrapFlag;
+}
+
+Result<> Traps::DeliverEvent() {
+  if (!events_->Deliverable(vcpu_->index())) return {};
+  kvm_regs& regs = vcpu_->run().s.regs.regs;
+  Cpu& cpu = this->cpu();
+  const auto in = [&regs](uint64_t start, uint64_t end) { return regs.rip >= start && regs.rip < end; };
+  for (const auto& [start, end] : {std::pair(monitor_->hypercall_return, monitor_->hypercall_return_end),
+                                   std::pair(monitor_->kernel_return, monitor_->kernel_return_end),
+                                   std::pair(monitor_->user_return, monitor_->user_return_committed)}) {
+    if (!in(start, end)) continue;
+    regs.rip = start;
+    vcpu_->run().kvm_dirty_regs = KVM_SYNC_X86_REGS;
+    return {};
+  }
+  const uint64_t user_frame = block_ + kBlockCpu + offsetof(Cpu, user_frame);
+  if (in(monitor_->user_return_committed, monitor_->user_return_end) ||
+      (in(monitor_->stub_gate, monitor_->stub_gate_end) && cpu.gate_frame == user_frame)) {
+    if (cpu.injection.armed != 0) return {};
+    InterruptFrame& frame = cpu.user_frame.interrupt;
+    Arm(kInjectEvent, 0, frame);
+    frame.rip = InjectUser();
+    frame.rsp = kGateStack;
+    frame.rflags &= ~kTrapFlag;
+    return {};
+  }
+  if (Window::Contains(regs.rip) || cpu.injection.armed != 0) return {};
+  // An exception on its way to the guest would be lost by setting registers; it leads into the kernel, which
+  // looks for events when it leaves.
+  HMVM_TRY_ASSIGN(const kvm_vcpu_events pending, vcpu_->Events());
+  if (pending.exception.injected != 0 || pending.exception.pending != 0) return {};
+  Arm(kInjectEvent, 0,
+      {.rip = regs.rip, .cs = kUserCs, .rflags = regs.rflags, .rsp = regs.rsp, .ss = kUserSs});
+  if (cpu.user_mode != 0) {
+    regs.rip = InjectUser();
+    regs.rsp = kGateStack;
+  } else {
+    regs.rip = monitor_->inject_kernel;
+  }
+  regs.rflags &= ~kTrapFlag;
+  vcpu_->run().kvm_dirty_regs = KVM_SYNC_X86_REGS;
+  return {};
+}
+
+}  // namespace hmvm::ring3
