@@ -82,6 +82,7 @@ TEST_F(VmmTest, BothApisDescribeTheMachineThatWasAskedFor) {
   EXPECT_EQ(vmm->memory_bytes(), 192u << 20);
   EXPECT_THAT(vmm->platform(), testing::AnyOf("ring3", "hardware"));
   EXPECT_GT(vmm->running_monotonic_ns(), vmm->started_monotonic_ns());
+  EXPECT_THAT(vmm->counters(), testing::Contains(testing::Property(&vmm::v1::Counter::name, "kvm.exits")));
   EXPECT_EQ(machine.Stop(), 0);
 }
 

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <map>
 
 #include "base/file.h"
 #include "base/mapping.h"
@@ -107,6 +108,7 @@ Result<std::unique_ptr<Machine>> Machine::Create(MachineConfig config) {
 
   // What kind of host this is decides how a vCPU runs; nothing below knows.
   HMVM_TRY(machine->ChoosePlatform(config.platform, config.cpus));
+  machine->OpenStatistics();
 
   // Devices.
   HMVM_TRY(machine->AddPortDevices());
@@ -250,6 +252,15 @@ void Machine::RunVcpu(Vcpu& vcpu) {
   }
 }
 
+// Counters are of use, but nothing depends on them.
+void Machine::OpenStatistics() {
+  const auto keep = [this](Result<KvmStatistics> statistics) {
+    if (statistics.has_value()) statistics_.push_back(std::move(*statistics));
+  };
+  keep(KvmStatistics::Of(vm_));
+  for (const Vcpu& vcpu : platform_->vcpus()) keep(KvmStatistics::Of(vcpu));
+}
+
 void Machine::RunDevices() {
   ::pthread_setname_np(::pthread_self(), "devices");
   probe_vm_.reset();  // beside the guest's first steps, which need no device
@@ -276,6 +287,13 @@ std::vector<std::pair<std::string, uint64_t>> Machine::Counters() const {
   for (const auto& transport : transports_)
     std::ranges::move(transport->Counters(), std::back_inserter(counters));
   counters.emplace_back("serial.dropped_bytes", serial_->dropped_bytes());
+  std::map<std::string, uint64_t> kvm;
+  for (const KvmStatistics& statistics : statistics_) {
+    const auto values = statistics.Read();
+    if (!values.has_value()) continue;
+    for (const auto& [name, value] : *values) kvm["kvm." + name] += value;
+  }
+  counters.insert(counters.end(), kvm.begin(), kvm.end());
   std::ranges::sort(counters);
   return counters;
 }

@@ -17,6 +17,7 @@
 #include "vmm/devices/exit_port.h"
 #include "vmm/devices/serial.h"
 #include "vmm/kvm/kvm.h"
+#include "vmm/kvm/statistics.h"
 #include "vmm/memory/guest_memory.h"
 #include "vmm/platform/platform.h"
 #include "vmm/platform_choice.h"
@@ -77,7 +78,7 @@ class Machine {
   uint32_t cpus() const { return cpus_; }
   uint64_t memory_bytes() const { return memory_.size_bytes(); }
   uint64_t running_monotonic_ns() const { return running_monotonic_ns_; }  // first KVM_RUN; 0: not yet
-  // All counters of platform and devices, sorted by name.
+  // All counters of platform and devices, and KVM's, all vCPUs together, as "kvm.NAME"; sorted by name.
   std::vector<std::pair<std::string, uint64_t>> Counters() const;
 
  private:
@@ -86,6 +87,7 @@ class Machine {
 
   Result<> AddRam();
   Result<> ChoosePlatform(PlatformChoice choice, uint32_t cpus);
+  void OpenStatistics();
   Result<> AddPortDevices();
   Result<> AddVirtioDevices(MachineConfig& config);
   Result<> AddVirtioDevice(std::unique_ptr<VirtioDevice> device);
@@ -108,6 +110,7 @@ class Machine {
   std::unique_ptr<ExitPort> exit_port_;
   std::unique_ptr<KeyboardController> keyboard_controller_;
   std::vector<std::unique_ptr<MmioTransport>> transports_;
+  std::vector<KvmStatistics> statistics_;    // of the VM and each vCPU; none on old kernels
   std::shared_ptr<const ProbeVm> probe_vm_;  // until the device thread has the time to end it
   std::string device_command_line_;          // "virtio_mmio.device=..." for each of them
 
