@@ -68,6 +68,18 @@ ordered_json Summary(const ContainerStore::Entry& entry) {
           {"reason", record.reason}};
 }
 
+// Of a machine that runs, and answers.
+ordered_json Counters(const ContainerStore& store, const ContainerRecord& record) {
+  ordered_json counters = ordered_json::object();
+  if (IsFinal(record.status())) return counters;
+  auto supervisor = SupervisorClient::Connect(store, record.id);
+  if (!supervisor.has_value()) return counters;
+  const auto answer = supervisor->Counters();
+  if (!answer.has_value()) return counters;
+  for (const auto& counter : answer->counters()) counters[counter.name()] = counter.value();
+  return counters;
+}
+
 ordered_json Details(const ContainerStore& store, const ContainerRecord& record) {
   const ContainerConfig& config = record.config;
   ordered_json events = ordered_json::array();
@@ -103,7 +115,8 @@ ordered_json Details(const ContainerStore& store, const ContainerRecord& record)
           {"log", store.LogPath(record.id)},
           {"folder", store.Folder(record.id)},
           {"run_folder", store.RunFolder(record.id)},
-          {"events", std::move(events)}};
+          {"events", std::move(events)},
+          {"counters", Counters(store, record)}};
 }
 
 // Does the same to each container; an error of one is printed and does not keep the others from it.

@@ -128,6 +128,7 @@ TEST_F(HmvmTest, TheLifeOfADetachedContainer) {
   EXPECT_EQ(Shell("echo in | $hmvm exec -i c cat").output, "in\n");
   EXPECT_NE(Hmvm({"rm", "c"}).exit_code, 0) << "it runs";
   EXPECT_EQ(Inspect("c")["status"], "running");
+  EXPECT_EQ(Inspect("c")["counters"]["exits.of_a_fake"], 7);
 
   Must({"stop", "c"});
 
@@ -141,6 +142,7 @@ TEST_F(HmvmTest, TheLifeOfADetachedContainer) {
   const nlohmann::json ended = Inspect("c");
   for (const auto& event : ended["events"]) events.push_back(event["status"]);
   EXPECT_THAT(events, testing::ElementsAre("created", "starting", "running", "stopping", "stopped"));
+  EXPECT_TRUE(ended["counters"].empty());
   Must({"rm", "c"});
 }
 

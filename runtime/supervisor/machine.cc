@@ -90,7 +90,7 @@ Result<std::unique_ptr<Machine>> Machine::Start(EventLoop& loop, const Container
   options.die_with_parent = true;
   HMVM_TRY_ASSIGN(machine->process_, Process::Start(options));
   machine->agent_ = std::move(agent.first);
-  machine->control_ = std::move(control.first);
+  machine->control_ = TtrpcClient::Create(std::move(control.first));
   machine->on_end_ = std::move(on_end);
   HMVM_TRY_ASSIGN(machine->exit_watch_, loop.OnReadable(machine->process_.pidfd(),
                                                         [raw = machine.get()] { return raw->OnExit(); }));
@@ -101,6 +101,11 @@ Machine::~Machine() {
   if (ended_ || process_.pid() <= 0) return;
   Kill();
   (void)process_.Wait();
+}
+
+Result<vmm::v1::DescribeResponse> Machine::Describe() const {
+  return control_->Call<vmm::v1::DescribeResponse>("hmvm.vmm.v1.Vmm", "Describe", vmm::v1::DescribeRequest(),
+                                                   std::chrono::seconds(1));
 }
 
 Result<> Machine::OnExit() {

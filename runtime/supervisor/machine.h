@@ -8,9 +8,11 @@
 #include "base/event_loop.h"
 #include "base/process.h"
 #include "base/result.h"
+#include "base/ttrpc/client.h"
 #include "base/unique_fd.h"
 #include "runtime/container/record.h"
 #include "runtime/supervisor/tail_capture.h"
+#include "vmm/api/vmm.pb.h"
 
 namespace hmvm {
 
@@ -41,6 +43,9 @@ class Machine {
   // Our end of the agent's channel. Once.
   UniqueFd TakeAgentSocket() { return std::move(agent_); }
 
+  // What the VMM says of itself. Blocks, a second at most; from any thread.
+  Result<vmm::v1::DescribeResponse> Describe() const;
+
   pid_t pid() const { return process_.pid(); }
   bool ended() const { return ended_; }
   // Ends the machine as if the power were cut. All its state is in memory, so nothing is lost by SIGKILL that
@@ -58,7 +63,7 @@ class Machine {
   std::string SetUpError(const ContainerConfig& config) const;
 
   Process process_;
-  UniqueFd control_;  // its closing ends the machine, too
+  std::unique_ptr<TtrpcClient> control_;  // its closing ends the machine, too
   UniqueFd agent_;
   std::unique_ptr<TailCapture> console_;
   std::unique_ptr<TailCapture> log_;

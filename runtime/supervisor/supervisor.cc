@@ -89,6 +89,7 @@ class Supervisor {
   void HandleSignal(const api::SignalRequest& request, EmptyResponder respond);
   void HandleResize(const api::ResizeRequest& request, EmptyResponder respond);
   void HandleStop(const api::StopRequest& request, WaitResponder respond);
+  void HandleCounters(const api::Empty& request, TtrpcServer::Responder<api::CountersResponse> respond);
 
   Result<> BeginStopping();
   void SendSignal(const std::string& exec_id, int signal, bool all, EmptyResponder respond);
@@ -118,7 +119,7 @@ class Supervisor {
   std::unique_ptr<AgentClient> agent_;
   std::unique_ptr<StdioPumps> pumps_;
   std::thread first_process_;
-  std::unique_ptr<Worker> worker_;  // signals and resizes to the agent
+  std::unique_ptr<Worker> worker_;  // signals and resizes to the agent, questions to the VMM
   std::map<std::string, std::thread> execs_;
 
   std::optional<Outcome> outcome_;
@@ -199,6 +200,7 @@ void Supervisor::RegisterHandlers() {
   handle("Signal", &Supervisor::HandleSignal);
   handle("Resize", &Supervisor::HandleResize);
   handle("Stop", &Supervisor::HandleStop);
+  handle("Counters", &Supervisor::HandleCounters);
 }
 
 // --- The first process, on its own thread: a straight line of blocking calls.
@@ -428,6 +430,19 @@ void Supervisor::HandleStop(const api::StopRequest& request, WaitResponder respo
   const auto signal = ParseSignal(record_.config.stop_signal);
   SendSignal("", signal.value_or(SIGTERM), false, [](const Result<api::Empty>&) {});
   if (!kill_sent_) ArmTimer(request.timeout_ms());
+}
+
+void Supervisor::HandleCounters(const api::Empty&, TtrpcServer::Responder<api::CountersResponse> respond) {
+  if (finished_ || worker_ == nullptr) return respond(NotRunning());
+  worker_->Post([this, respond = std::move(respond)] {
+    auto described = machine_->Describe();
+    loop_->Post([described = std::move(described), respond] {
+      if (!described.has_value()) return respond(described.error());
+      api::CountersResponse response;
+      *response.mutable_counters() = described->counters();
+      respond(std::move(response));
+    });
+  });
 }
 
 Result<> Supervisor::BeginStopping() {

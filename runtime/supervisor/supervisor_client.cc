@@ -43,4 +43,8 @@ Result<api::WaitResponse> SupervisorClient::Stop(uint64_t timeout_ms, TtrpcClien
   return Call<api::WaitResponse>("Stop", request, limit);
 }
 
+Result<api::CountersResponse> SupervisorClient::Counters() {
+  return Call<api::CountersResponse>("Counters", api::Empty());
+}
+
 }  // namespace hmvm

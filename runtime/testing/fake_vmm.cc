@@ -22,6 +22,7 @@
 #include "base/file.h"
 #include "base/ttrpc/server.h"
 #include "guest/api/agent.pb.h"
+#include "vmm/api/vmm.pb.h"
 
 DEFINE_string(kernel, "", "");
 DEFINE_string(initrd, "", "");
@@ -56,17 +57,16 @@ class FakeGuest {
   explicit FakeGuest(EventLoop& loop) : loop_(loop), server_(loop) {}
 
   Result<> Serve(bool hang) {
+    RegisterHandlers();
     if (!hang) {
       HMVM_TRY_ASSIGN(UniqueFd agent, OpenArgument(FLAGS_agent, O_RDWR));
-      RegisterHandlers();
       HMVM_TRY(server_.Serve(std::move(agent)));
     }
     HMVM_TRY_ASSIGN(listener_, OpenArgument(FLAGS_vsock_listener, O_RDWR));
     HMVM_TRY_ASSIGN(listener_watch_,
                     loop_.OnReadable(listener_.get(), [this]() -> Result<> { return Accept(); }));
-    HMVM_TRY_ASSIGN(control_, OpenArgument(FLAGS_control, O_RDWR));
-    HMVM_TRY_ASSIGN(control_watch_, loop_.OnReadable(control_.get(), []() -> Result<> { ::_exit(0); }));
-    return {};
+    HMVM_TRY_ASSIGN(UniqueFd control, OpenArgument(FLAGS_control, O_RDWR));
+    return server_.Serve(std::move(control), [] { ::_exit(0); });
   }
 
   ~FakeGuest() {
@@ -163,6 +163,14 @@ class FakeGuest {
   }
 
   void RegisterHandlers() {
+    server_.Handle<vmm::v1::DescribeRequest, vmm::v1::DescribeResponse>(
+        "hmvm.vmm.v1.Vmm", "Describe", [](const auto&, auto respond) {
+          vmm::v1::DescribeResponse response;
+          vmm::v1::Counter* counter = response.add_counters();
+          counter->set_name("exits.of_a_fake");
+          counter->set_value(7);
+          respond(std::move(response));
+        });
     constexpr const char* kAgent = "hmvm.agent.v1.Agent";
     server_.Handle<api::CreateContainerRequest, api::CreateContainerResponse>(
         kAgent, "CreateContainer",
@@ -206,8 +214,6 @@ class FakeGuest {
   TtrpcServer server_;
   UniqueFd listener_;
   Watch listener_watch_;
-  UniqueFd control_;
-  Watch control_watch_;
   std::map<uint64_t, UniqueFd> streams_;
   std::map<std::string, FakeProcess> processes_;
 };
