@@ -1,5 +1,5 @@
 // The same operations and commands in containers of runc, runsc and hmvm, with 1 and 2 vCPUs, in interleaved
-// rounds.
+// rounds; and what hmvm's machines and KVM count for one operation.
 //   guest [NAME...]    all operations of bench/guest, or those named
 #include <algorithm>
 #include <cstdio>
@@ -7,6 +7,7 @@
 #include <sstream>
 
 #include <gflags/gflags.h>
+#include <nlohmann/json.hpp>
 
 #include "base/file.h"
 #include "base/process.h"
@@ -30,6 +31,7 @@ struct Container {
   std::string name;
   Command exec;  // a command for the container follows
   Command remove;
+  Command inspect = {};  // hmvm's
 };
 
 struct Containers : std::vector<Container> {
@@ -38,19 +40,27 @@ struct Containers : std::vector<Container> {
   }
 };
 
+using Counters = std::map<std::string, double>;
+
+struct Measured {
+  Series time;
+  double operations = 0;
+  Counters counted = {};  // during all of them
+};
+
 // Operations in the order in which they came, each with what was measured in each container.
 class Results {
  public:
-  Series& At(const std::string& operation, const std::string& container) {
-    const auto [found, is_new] = times_.try_emplace(operation);
+  Measured& At(const std::string& operation, const std::string& container) {
+    const auto [found, is_new] = measured_.try_emplace(operation);
     if (is_new) operations_.push_back(operation);
-    return found->second.try_emplace(container, operation, "ns").first->second;
+    return found->second.try_emplace(container, Measured{Series(operation, "ns")}).first->second;
   }
   const std::vector<std::string>& operations() const { return operations_; }
 
  private:
   std::vector<std::string> operations_;
-  std::map<std::string, std::map<std::string, Series>> times_;
+  std::map<std::string, std::map<std::string, Measured>> measured_;
 };
 
 void StartContainers(const Runtimes& runtimes, Containers& containers) {
@@ -82,13 +92,18 @@ void StartContainers(const Runtimes& runtimes, Containers& containers) {
       continue;
     }
     containers.push_back({cpus == "1" ? kHmvm : "hmvm, 2 vCPUs", hmvm + Command{"exec", "-i", name},
-                          hmvm + Command{"rm", "-f", name}});
+                          hmvm + Command{"rm", "-f", name}, hmvm + Command{"inspect", name}});
   }
 }
 
 void CopyOperationsInto(const Container& container) {
   Must(Command{"/bin/sh", "-c", "file=$0; \"$@\" < \"$file\"", HMVM_BUILD_DIR "/bench/operations"} +
        container.exec + Command{"sh", "-c", "cat > \"$0\" && chmod 755 \"$0\"", kOperations});
+}
+
+Counters ReadCounters(const Container& container) {
+  if (container.inspect.empty()) return {};
+  return nlohmann::json::parse(Must(container.inspect)).at(0).at("counters").get<Counters>();
 }
 
 // One round in one container.
@@ -104,11 +119,13 @@ void RunOperations(const Container& container, const std::vector<std::string>& n
   FILE* const lines = ::fdopen(from->read.release(), "r");
   char* text = nullptr;
   size_t size = 0;
+  Counters before;
   while (::getline(&text, &size, lines) > 0) {
     std::string line(text);
     line.pop_back();
     if (line.starts_with("ready ")) {
       Progress(container.name + ": " + line.substr(6));
+      before = ReadCounters(container);
       if (::write(to->write.get(), "\n", 1) != 1) Fail("can't write to the operations");
       continue;
     }
@@ -117,8 +134,10 @@ void RunOperations(const Container& container, const std::vector<std::string>& n
     double operations;
     std::getline(fields, operation, '\t');
     fields >> operations;
-    Series& time = results.At(operation, container.name);
-    for (double ns; fields >> ns;) time.Add(ns);
+    Measured& measured = results.At(operation, container.name);
+    measured.operations += operations;
+    for (double ns; fields >> ns;) measured.time.Add(ns);
+    for (const auto& [name, value] : ReadCounters(container)) measured.counted[name] += value - before[name];
   }
   std::free(text);
   std::fclose(lines);
@@ -135,7 +154,7 @@ std::string Number(double value) {
 }
 
 // As a table for docs/benchmarks.md.
-void Print(Results& results, const Containers& containers) {
+void PrintTimes(Results& results, const Containers& containers) {
   const auto has = [&](const char* name) {
     return std::any_of(containers.begin(), containers.end(), [&](const auto& c) { return c.name == name; });
   };
@@ -147,20 +166,58 @@ void Print(Results& results, const Containers& containers) {
   std::printf("\n");
   for (const std::string& operation : results.operations()) {
     // A unit in which the last, hmvm's, is a small number.
-    const bool in_ms = results.At(operation, containers.back().name).Median() >= 1e6;
+    const bool in_ms = results.At(operation, containers.back().name).time.Median() >= 1e6;
     const double unit = in_ms ? 1e6 : 1e3;
     std::printf("| %s, %s |", operation.c_str(), in_ms ? "ms" : "us");
     for (const Container& container : containers) {
-      const Series& time = results.At(operation, container.name);
+      const Series& time = results.At(operation, container.name).time;
       std::printf(" %s (%s) |", Number(time.Median() / unit).c_str(),
                   Number(time.Percentile(99) / unit).c_str());
     }
     if (ratio) {
-      std::printf(
-          " %s |",
-          Number(results.At(operation, kHmvm).Median() / results.At(operation, kRunsc).Median()).c_str());
+      std::printf(" %s |", Number(results.At(operation, kHmvm).time.Median() /
+                                  results.At(operation, kRunsc).time.Median())
+                               .c_str());
     }
     std::printf("\n");
+  }
+}
+
+// What the ring3 platform counts comes first; on hardware hosts these are 0.
+constexpr std::pair<const char*, const char*> kCounters[] = {
+    {"guest.syscalls", "system calls"},
+    {"guest.page_faults", "page faults"},
+    {"guest.page_table_updates", "page table updates"},
+    {"guest.flushes", "flushes asked for"},
+    {"kvm.tlb_flush", "CR3 loads"},
+    {"kvm.exits", "KVM's exits"},
+    {"kvm.insn_emulation", "instructions interpreted"},
+    {"kvm.pf_taken", "KVM's page faults"},
+    {"kvm.pf_fixed", "shadow entries made"},
+    {"kvm.mmu_pte_write", "writes to shadowed tables"},
+    {"kvm.mmu_shadow_zapped", "shadow tables dropped"},
+    {"exits.hypercall", "hypercalls to the VMM"},
+    {"exits.mmio", "MMIO"},
+    {"idle", "idle"},
+};
+
+// A table for each machine.
+void PrintCounters(Results& results, const Containers& containers) {
+  for (const Container& container : containers) {
+    if (container.inspect.empty()) continue;
+    std::printf("\n%s: counted for one operation, in the mean.\n\n| |", container.name.c_str());
+    for (const auto& [name, words] : kCounters) std::printf(" %s |", words);
+    std::printf("\n| --- |");
+    for (size_t i = 0; i < std::size(kCounters); ++i) std::printf(" --- |");
+    std::printf("\n");
+    for (const std::string& operation : results.operations()) {
+      Measured& measured = results.At(operation, container.name);
+      std::printf("| %s |", operation.c_str());
+      for (const auto& [name, words] : kCounters) {
+        std::printf(" %s |", Number(measured.counted[name] / measured.operations).c_str());
+      }
+      std::printf("\n");
+    }
   }
 }
 
@@ -178,7 +235,8 @@ void Main(const std::vector<std::string>& names) {
   for (unsigned round = 0; round < FLAGS_rounds; ++round) {
     for (const Container& container : containers) RunOperations(container, names, results);
   }
-  Print(results, containers);
+  PrintTimes(results, containers);
+  PrintCounters(results, containers);
 }
 
 }  // namespace hmvm::bench
