@@ -5,18 +5,17 @@
 #include <cstring>
 
 #include "vmm/platform/ring3/cpuid.h"
+#include "vmm/platform/ring3/start_state.h"
 
 namespace hmvm::ring3 {
 namespace {
 
 constexpr uint32_t kMsrApicBase = 0x1b;
 constexpr uint32_t kMsrPat = 0x277;
-constexpr uint32_t kMsrEfer = 0xc0000080;
 constexpr uint32_t kMsrFsBase = 0xc0000100;
 constexpr uint32_t kMsrGsBase = 0xc0000101;
 constexpr uint32_t kMsrKernelGsBase = 0xc0000102;
 
-constexpr uint64_t kReadEfer = 0xd01;              // SCE LME LMA NXE
 constexpr uint64_t kReadPat = 0x0007040600070406;  // the CPU's value at reset
 constexpr uint64_t kReadCr0 = 0x80050033;          // PG AM WP NE ET MP PE
 constexpr uint64_t kReadCr4 = 0x40620;             // OSXSAVE OSXMMEXCPT OSFXSR PAE
@@ -45,7 +44,7 @@ uint64_t Emulator::ReadMsr(uint32_t index) const {
     case kMsrKernelGsBase:
       return window_->cpu(vcpu_->index()).user_gs;
     case kMsrEfer:
-      return kReadEfer;
+      return kEfer;
     case kMsrPat:
       return kReadPat;
     case kMsrApicBase:

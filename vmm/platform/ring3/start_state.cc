@@ -132,7 +132,7 @@ Result<> Start(const Vcpu& vcpu, const Window& window, const StartState& state) 
   HMVM_TRY_ASSIGN(kvm_sregs sregs, vcpu.Sregs());
   sregs.cr0 = 0x80050033;  // as the emulator tells the guest
   sregs.cr4 = 0x40620;
-  sregs.efer = 0xd01;
+  sregs.efer = kEfer;
   sregs.cr3 = state.root;
   sregs.gdt.base = block + kBlockGdt;
   sregs.gdt.limit = 7 * 8 - 1;

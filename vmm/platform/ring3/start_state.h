@@ -16,6 +16,9 @@
 
 namespace hmvm::ring3 {
 
+inline constexpr uint32_t kMsrEfer = 0xc0000080;
+inline constexpr uint64_t kEfer = 0xd01;  // SCE LME LMA NXE
+
 struct StartState {
   uint64_t root = 0;       // guest-physical, of the kernel's tables
   uint64_t user_root = 0;  // 0: none

@@ -117,11 +117,9 @@ Result<bool> VcpuRunner::EnterGuest() {
 }
 
 // KVM brings the page tables that it shadows up to date when the guest loads cr3. Here the guest is anywhere,
-// with nothing to be changed in it; a change of EFER has KVM do the same.
+// with nothing to be changed in it: a change of EFER, there and back, has KVM do the same on its way in.
 Result<> VcpuRunner::FlushTranslations() {
   counters_.flushed.fetch_add(1, std::memory_order_relaxed);
-  constexpr uint32_t kMsrEfer = 0xc0000080;
-  constexpr uint64_t kEfer = 0xd01;
   constexpr uint64_t kNoExecuteEnable = 1 << 11;
   const kvm_msr_entry msrs[] = {{.index = kMsrEfer, .reserved = 0, .data = kEfer & ~kNoExecuteEnable},
                                 {.index = kMsrEfer, .reserved = 0, .data = kEfer}};

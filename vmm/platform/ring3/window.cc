@@ -28,11 +28,14 @@ enum Table : uint64_t {
 };
 constexpr uint64_t kMaxDirectLevel2 = (kTablesEnd - kTablesOffset) / kPageSize - kDirectLevel2;
 
-constexpr uint64_t kTable = kEntryPresent | kEntryWritable | kEntryUser;
-constexpr uint64_t kUserCode = kEntryPresent | kEntryUser;
-constexpr uint64_t kUserData = kEntryPresent | kEntryUser | kEntryWritable | kEntryNoExecute;
+// Accessed and dirty from the start: else the CPU would set the bits in a root, which then would no longer
+// look as the monitor has prepared it.
+constexpr uint64_t kUsed = kEntryPresent | kEntryAccessedDirty;
+constexpr uint64_t kTable = kUsed | kEntryWritable | kEntryUser;
+constexpr uint64_t kUserCode = kUsed | kEntryUser;
+constexpr uint64_t kUserData = kUsed | kEntryUser | kEntryWritable | kEntryNoExecute;
 // Out of reach at CPL 3. Writable: exceptions push to it. Executable bits don't matter to data at CPL 0.
-constexpr uint64_t kSupervisor = kEntryPresent | kEntryWritable;
+constexpr uint64_t kSupervisor = kUsed | kEntryWritable;
 
 uint64_t RoundUp(uint64_t value, uint64_t unit) { return (value + unit - 1) / unit * unit; }
 

@@ -99,6 +99,16 @@ TEST_F(WindowTest, PageFaultsLeadElsewhereInEachView) {
   EXPECT_EQ(user_gate & 0xffff, window_.header(0).stub_fault_user & 0xffff);
 }
 
+// The CPU would otherwise do it in the guest's roots, which the monitor tells by their entries.
+TEST_F(WindowTest, NothingIsLeftForTheCpuToMark) {
+  EXPECT_EQ(window_.kernel_view() & kEntryAccessedDirty, kEntryAccessedDirty);
+  EXPECT_EQ(window_.kernel_direct_map() & kEntryAccessedDirty, kEntryAccessedDirty);
+  EXPECT_EQ(window_.cpu(0).user_view & kEntryAccessedDirty, kEntryAccessedDirty);
+  for (const auto& [address, entry] : View(window_.kernel_view())) {
+    EXPECT_EQ(entry & kEntryAccessedDirty, kEntryAccessedDirty) << std::hex << address;
+  }
+}
+
 TEST_F(WindowTest, BlockOfEachVcpuNamesItsOwnAddresses) {
   const uint64_t stride = Window::BlockOffset(1) - Window::BlockOffset(0);
 

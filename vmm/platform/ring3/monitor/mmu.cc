@@ -84,9 +84,10 @@ int64_t PrepareKernelRoot(Cpu& cpu, uint64_t frame) {
 int64_t PrepareUserRoot(Cpu& cpu, uint64_t frame) {
   if (!IsRam(cpu, frame)) return kMonitorEinval;
   volatile uint64_t* const root = TableAt(cpu, frame);
+  // Last of all written, and never cleared: another vCPU may be running under this root.
   if (root[kMonitorSlot] == cpu.user_view) return 0;
   for (uint64_t i = 256; i < 512; ++i) {
-    if (root[i] != 0) root[i] = 0;
+    if (i != kMonitorSlot && root[i] != 0) root[i] = 0;
   }
   root[kMonitorSlot] = cpu.user_view;
   return 0;
