@@ -64,6 +64,14 @@ TEST_F(Ring3PlatformTest, TooLittleMemoryIsRefusedInWords) {
   EXPECT_THAT(outcome.err, HasSubstr("MiB"));
 }
 
+TEST_F(Ring3PlatformTest, MoreVcpusThanItHasAreRefusedInWords) {
+  const Outcome outcome = RunProgram({VmmProgram(), "--platform=ring3", "--kernel=" + GuestKernel().string(),
+                                      "--initrd=" + initrd().string(), "--memory_mib=256", "--cpus=9"});
+
+  EXPECT_EQ(outcome.exit_code, 1);
+  EXPECT_THAT(outcome.err, HasSubstr("at most 8"));
+}
+
 // However the guest's kernel behaves, the machine ends as one of its ends, with a word about it.
 TEST_F(Ring3PlatformTest, HostileKernelHarmsNobodyElse) {
   for (int malice = 0; malice <= 4; ++malice) {

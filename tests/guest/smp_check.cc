@@ -1,6 +1,7 @@
-// The first process of a guest with several vCPUs: changes page tables on one while others use what they map,
-// and looks for a single access through a translation that should have been gone. Powers the machine off when
-// there was none; else it says what it saw on the kernel's log and exits, and the kernel panics.
+// The first process of a guest with several vCPUs ("smp_cpus=N" on the kernel's command line): changes page
+// tables on one while others use what they map, and looks for a single access through a translation that
+// should have been gone. Powers the machine off when there was none; else it says what it saw on the kernel's
+// log and exits, and the kernel panics.
 //
 // Each reader runs on a vCPU of its own and reads a mapping as fast as it can; around each change there is a
 // counter, even before it and odd after: a reader that saw the counter odd before and after a read must have
@@ -14,6 +15,7 @@
 #include <sys/reboot.h>
 #include <sys/stat.h>
 #include <sys/sysinfo.h>
+#include <sys/uio.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -23,12 +25,14 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <string_view>
 #include <thread>
 #include <vector>
 
 namespace {
 
 constexpr size_t kPage = 4096;
+constexpr int kReturn = 0xc3;  // the instruction `ret`
 int log_fd = -1;
 std::atomic<int> failures{0};
 
@@ -61,7 +65,7 @@ void RunOn(int cpu) {
 
 // A fault in Try() comes back as false.
 thread_local sigjmp_buf after_fault;
-thread_local bool trying = false;
+thread_local volatile bool trying = false;
 
 void OnFault(int signal) {
   if (!trying) {
@@ -87,8 +91,8 @@ __attribute__((noinline)) bool Try(Act act) {
 // state it sees, the state after change i being i.
 template <typename Change, typename Look>
 void Contest(const char* what, int cpus, uint64_t changes, Change change, Look look) {
-  std::atomic<uint64_t> done{0};     // changes that are complete
-  std::atomic<uint64_t> begun{0};    // changes that may have begun
+  std::atomic<uint64_t> done{0};   // changes that are complete
+  std::atomic<uint64_t> begun{0};  // changes that may have begun
   std::atomic<bool> end{false};
   std::atomic<int> ready{0};
   std::atomic<uint64_t> looks{0};
@@ -148,49 +152,112 @@ void Remap(int cpus, uint64_t changes) {
   ::munmap(const_cast<uint64_t*>(page), kPage);
 }
 
-// Even states: readable; odd: not.
-void Protect(int cpus, uint64_t changes) {
-  auto* const page = static_cast<volatile uint64_t*>(
-      ::mmap(nullptr, kPage, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
-  *page = 1;
+// Even states: `allowed`; odd: `refused`, under which no use() may succeed.
+template <typename Use>
+void Protect(const char* what, int cpus, uint64_t changes, int allowed, int refused, Use use) {
+  void* const page = ::mmap(nullptr, kPage, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  std::memset(page, kReturn, kPage);
+  ::mprotect(page, kPage, allowed);
   std::atomic<uint64_t> done{0};
   std::atomic<bool> end{false};
-  std::vector<std::thread> readers;
-  std::atomic<uint64_t> looks{0};
+  std::vector<std::thread> users;
+  std::atomic<uint64_t> uses{0};
   for (int cpu = 1; cpu < cpus; ++cpu) {
-    readers.emplace_back([&, cpu] {
+    users.emplace_back([&, cpu] {
       RunOn(cpu);
       uint64_t count = 0;
       while (!end.load()) {
         const uint64_t before = done.load();
-        const bool readable = Try([page] { static_cast<void>(*page); });
+        const bool succeeded = Try([use, page] { use(page); });
         const uint64_t after = done.load();
         ++count;
-        // An odd number of completed changes before and after: nobody may have read.
-        if (before == after && before % 2 == 1 && readable) Fail("page without permission was read", before);
+        if (before == after && before % 2 == 1 && succeeded) Fail(what, before);
       }
-      looks += count;
+      uses += count;
     });
   }
   RunOn(0);
   const uint64_t start = NowNs();
   for (uint64_t i = 1; i <= changes && failures == 0; ++i) {
-    // While a change to readable is under way the number is even already.
+    // While a change to `allowed` is under way the number is even already.
     if (i % 2 == 0) done = i;
-    ::mprotect(const_cast<uint64_t*>(page), kPage, i % 2 == 1 ? PROT_NONE : PROT_READ | PROT_WRITE);
+    ::mprotect(page, kPage, i % 2 == 1 ? refused : allowed);
     if (i % 2 == 1) done = i;
     for (int pause = 0; pause < 2000; ++pause) __builtin_ia32_pause();
   }
   const uint64_t ns = NowNs() - start;
   end = true;
-  for (std::thread& reader : readers) reader.join();
-  Say("protected page, looks", looks);
+  for (std::thread& user : users) user.join();
+  Say(what, uses);
   Say("  ns a change", ns / changes);
-  ::munmap(const_cast<uint64_t*>(page), kPage);
+  ::munmap(page, kPage);
 }
 
-// Writers add to counters in pages that fork() makes copy-on-write again and again: no sum may be lost to a page
-// that a child got, and no child may see its memory change.
+// Another process, with page tables of its own, writes to a page of ours that is shared with a child: we get
+// a copy, and must no longer read the old one.
+void Poke(int cpus, uint64_t pokes) {
+  struct Shared {
+    std::atomic<uint64_t> wanted, done;
+  };
+  auto* const shared =
+      static_cast<Shared*>(::mmap(nullptr, kPage, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0));
+  auto* const page = static_cast<uint64_t*>(
+      ::mmap(nullptr, kPage, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+  *page = 0;
+  int go[2], answer[2];
+  if (::pipe(go) != 0 || ::pipe(answer) != 0) return Fail("pipe", 0);
+  const pid_t we = ::getpid();
+  const pid_t poker = ::fork();
+  if (poker == 0) {
+    RunOn(0);
+    uint64_t number;
+    while (::read(go[0], &number, sizeof(number)) == sizeof(number)) {
+      const iovec from = {&number, sizeof(number)};
+      const iovec to = {page, sizeof(number)};
+      shared->wanted = number;
+      uint64_t failed = ::process_vm_writev(we, &from, 1, &to, 1, 0) != sizeof(number) ? 1 : 0;
+      shared->done = number;
+      if (::write(answer[1], &failed, sizeof(failed)) < 0) break;
+    }
+    ::_exit(0);
+  }
+  std::atomic<bool> end{false};
+  std::vector<std::thread> readers;
+  for (int cpu = 1; cpu < cpus; ++cpu) {
+    readers.emplace_back([&, cpu] {
+      RunOn(cpu);
+      while (!end.load()) {
+        const uint64_t before = shared->done.load();
+        const uint64_t seen = *static_cast<volatile uint64_t*>(page);
+        const uint64_t after = shared->wanted.load();
+        if (seen < before || seen > after) return Fail("page that another process wrote to", before - seen);
+      }
+    });
+  }
+  RunOn(0);
+  for (uint64_t i = 1; i <= pokes && failures == 0; ++i) {
+    const pid_t child = ::fork();
+    if (child == 0) {
+      ::pause();
+      ::_exit(0);
+    }
+    uint64_t failed = 1;
+    if (::write(go[1], &i, sizeof(i)) < 0 || ::read(answer[0], &failed, sizeof(failed)) < 0 || failed != 0) {
+      Fail("process_vm_writev", i);
+    }
+    for (int pause = 0; pause < 20000; ++pause) __builtin_ia32_pause();
+    ::kill(child, SIGKILL);
+    ::waitpid(child, nullptr, 0);
+  }
+  end = true;
+  for (std::thread& reader : readers) reader.join();
+  ::kill(poker, SIGKILL);
+  ::waitpid(poker, nullptr, 0);
+  Say("pages written to by another process", pokes);
+}
+
+// Writers add to counters in pages that fork() makes copy-on-write again and again: no sum may be lost to a
+// page that a child got, and no child may see its memory change.
 void Fork(int cpus, uint64_t forks) {
   constexpr size_t kPages = 16;
   auto* const memory = static_cast<volatile uint64_t*>(
@@ -204,7 +271,8 @@ void Fork(int cpus, uint64_t forks) {
       uint64_t sum = 0;
       while (!end.load()) {
         for (size_t page = 0; page < kPages; ++page) {
-          memory[page * kPage / 8 + static_cast<size_t>(cpu)] = memory[page * kPage / 8 + static_cast<size_t>(cpu)] + 1;
+          memory[page * kPage / 8 + static_cast<size_t>(cpu)] =
+              memory[page * kPage / 8 + static_cast<size_t>(cpu)] + 1;
         }
         ++sum;
       }
@@ -265,30 +333,94 @@ void FlushEachOther(int cpus, uint64_t changes) {
   Say("mmap and munmap on all, ns each", (NowNs() - start) / changes);
 }
 
+// Writes "0" or "1" to a vCPU's switch.
+void Switch(int cpu, bool on) {
+  char path[64];
+  std::snprintf(path, sizeof(path), "/sys/devices/system/cpu/cpu%d/online", cpu);
+  const int fd = ::open(path, O_WRONLY | O_CLOEXEC);
+  if (fd < 0 || ::write(fd, on ? "1" : "0", 1) != 1) Fail("switch of a vCPU", static_cast<uint64_t>(cpu));
+  ::close(fd);
+}
+
+void Hotplug(int cpus) {
+  ::mkdir("/sys", 0755);
+  ::mount("sysfs", "/sys", "sysfs", 0, nullptr);
+  std::atomic<bool> end{false};
+  std::thread busy([&end] {
+    while (!end.load()) ::getppid();
+  });
+  for (int round = 0; round < 3; ++round) {
+    for (int cpu = 1; cpu < cpus; ++cpu) Switch(cpu, false);
+    if (::get_nprocs() != 1) Fail("vCPUs left", static_cast<uint64_t>(::get_nprocs()));
+    for (int cpu = 1; cpu < cpus; ++cpu) Switch(cpu, true);
+    if (::get_nprocs() != cpus) Fail("vCPUs back", static_cast<uint64_t>(::get_nprocs()));
+    for (int cpu = 0; cpu < cpus; ++cpu) RunOn(cpu);
+    RunOn(0);
+  }
+  end = true;
+  busy.join();
+}
+
+// Every vCPU is busy when the machine ends.
+void KeepBusy(int cpus) {
+  std::atomic<int> ready{0};
+  for (int cpu = 0; cpu < cpus; ++cpu) {
+    std::thread([cpu, &ready] {
+      RunOn(cpu);
+      ++ready;
+      for (;;) ::getppid();
+    }).detach();
+  }
+  while (ready != cpus) ::sched_yield();
+}
+
+void CheckNumbers(int cpus) {
+  for (int cpu = 0; cpu < cpus; ++cpu) {
+    RunOn(cpu);
+    if (::sched_getcpu() != cpu) Fail("sched_getcpu", static_cast<uint64_t>(::sched_getcpu()));
+  }
+}
+
 }  // namespace
 
-int main(int argc, char** argv) {
+int main() {
   log_fd = ::open("/dev/kmsg", O_WRONLY);
   struct sigaction action = {};
   action.sa_handler = OnFault;
   action.sa_flags = SA_NODEFER;
   ::sigaction(SIGSEGV, &action, nullptr);
   ::sigaction(SIGBUS, &action, nullptr);
+
+  // The kernel gives us what it does not know of its command line.
   const int cpus = ::get_nprocs();
-  const uint64_t rounds = argc > 1 ? std::strtoull(argv[1], nullptr, 10) : 300;
-
-  int expected = 0;
-  if (const char* const wanted = ::getenv("smp_cpus")) expected = std::atoi(wanted);
-  if (expected != cpus) Fail("online vCPUs", static_cast<uint64_t>(cpus));
-  for (int cpu = 0; cpu < cpus; ++cpu) {
-    RunOn(cpu);
-    if (::sched_getcpu() != cpu) Fail("sched_getcpu", static_cast<uint64_t>(::sched_getcpu()));
+  const char* const wanted = ::getenv("smp_check");
+  const std::string_view check = wanted != nullptr ? wanted : "translations";
+  if (check == "reboot") {
+    KeepBusy(cpus);
+    ::reboot(RB_AUTOBOOT);
   }
-  Remap(cpus, rounds);
-  Protect(cpus, 2 * rounds);
-  Fork(cpus, rounds / 4);
-  FlushEachOther(cpus, rounds);
-
+  if (check == "panic") {
+    KeepBusy(cpus);
+    return 1;
+  }
+  const char* const expected = ::getenv("smp_cpus");
+  if (expected == nullptr || std::atoi(expected) != cpus) Fail("online vCPUs", static_cast<uint64_t>(cpus));
+  CheckNumbers(cpus);
+  if (check == "hotplug") {
+    Hotplug(cpus);
+  } else {
+    constexpr uint64_t kRounds = 100;
+    Remap(cpus, kRounds);
+    Protect("page without permission, reads", cpus, 2 * kRounds, PROT_READ, PROT_NONE,
+            [](void* page) { static_cast<void>(*static_cast<volatile char*>(page)); });
+    Protect("page that is read-only, writes", cpus, 2 * kRounds, PROT_READ | PROT_WRITE, PROT_READ,
+            [](void* page) { *static_cast<volatile char*>(page) = static_cast<char>(kReturn); });
+    Protect("page that is not executable, calls", cpus, 2 * kRounds, PROT_READ | PROT_EXEC, PROT_READ,
+            [](void* page) { reinterpret_cast<void (*)()>(page)(); });
+    Poke(cpus, kRounds);
+    Fork(cpus, kRounds / 4);
+    FlushEachOther(cpus, kRounds);
+  }
   if (failures != 0) return 1;
   ::sync();
   ::reboot(RB_POWER_OFF);
