@@ -10,7 +10,18 @@
 namespace hmvm::test {
 namespace {
 
-using SignalTest = ContainerTest;
+class SignalTest : public ContainerTest {
+ protected:
+  static void SetUpTestSuite() {
+    ContainerTest::SetUpTestSuite();
+    if (sandbox_ == nullptr) return;
+    std::ifstream file(BuildDir() / "tests/signal_check", std::ios::binary);
+    const std::string program{std::istreambuf_iterator<char>(file), {}};
+    ASSERT_FALSE(program.empty());
+    const char install[] = "cat > /bin/signal_check && chmod 755 /bin/signal_check";
+    ASSERT_EQ(ExecWith({"-i"}, {"sh", "-c", install}, program).exit_code, 0);
+  }
+};
 
 // "name: what happened", by name.
 std::map<std::string, std::string> Lines(const std::string& text) {
@@ -24,12 +35,6 @@ std::map<std::string, std::string> Lines(const std::string& text) {
 }
 
 TEST_F(SignalTest, EachSignalIsTheHosts) {
-  std::ifstream file(BuildDir() / "tests/signal_check", std::ios::binary);
-  const std::string program{std::istreambuf_iterator<char>(file), {}};
-  ASSERT_FALSE(program.empty());
-  ASSERT_EQ(ExecWith({"-i"}, {"sh", "-c", "cat > /bin/signal_check && chmod 755 /bin/signal_check"}, program)
-                .exit_code,
-            0);
   const Outcome host = RunProgram({BuildDir() / "tests/signal_check"});
   ASSERT_EQ(host.exit_code, 0) << Describe(host);
   std::map<std::string, std::string> expected = Lines(host.out);
@@ -42,6 +47,33 @@ TEST_F(SignalTest, EachSignalIsTheHosts) {
   expected["... and a system call"] = "SIGBUS code 128 address 0 rip 0x1000000a trap 12 error 0 cr2 0";
 
   const Outcome guest = Exec({"signal_check"});
+
+  EXPECT_EQ(guest.exit_code, 0) << Describe(guest);
+  EXPECT_THAT(Lines(guest.out), testing::ContainerEq(expected));
+}
+
+// A program finds the host's selector of 32-bit code, whatever descriptor table the guest has; it gets no
+// further.
+TEST_F(SignalTest, ThirtyTwoBitCodeEndsWithASignal) {
+  const std::string bad_code = "SIGSEGV code 128 address 0 rip 0x1000000a trap 13 error 0x20 cr2 0";
+  const std::map<std::string, std::string> expected = {
+      {"int 0x80", "SIGSEGV code 128 address 0 rip 0x10000000 trap 13 error 0x402 cr2 0"},
+      {"32-bit code", "SIGSEGV code 128 address 0 rip 0x1000000b trap 13 error 0x20 cr2 0"},
+      {"32-bit code, ud2", bad_code},
+      {"32-bit code, hlt", bad_code},
+      {"32-bit code, page fault", bad_code},
+      {"32-bit code, int 0x80", bad_code},
+      {"32-bit code, syscall", bad_code},
+      {"32-bit code, sysenter", bad_code},
+      {"32-bit code, an instruction of 32 bits",
+       "SIGSEGV code 128 address 0 rip 0x1000000c trap 13 error 0x20 cr2 0"},
+      {"32-bit code, division by zero", bad_code},
+      {"32-bit code, an endless loop", bad_code},
+      {"32-bit code, back to 64 bits",
+       "SIGILL code 2 address 0x10000011 rip 0x10000011 trap 6 error 0 cr2 0"},
+  };
+
+  const Outcome guest = Exec({"signal_check", "legacy"});
 
   EXPECT_EQ(guest.exit_code, 0) << Describe(guest);
   EXPECT_THAT(Lines(guest.out), testing::ContainerEq(expected));

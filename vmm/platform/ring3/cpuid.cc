@@ -106,6 +106,15 @@ uint64_t HostXcr0() {
   return ((uint64_t{high} << 32) | low) & kXcr0Known;
 }
 
+void DenySyscallTo32Bits(std::span<kvm_cpuid_entry2> cpuid) {
+  for (kvm_cpuid_entry2& entry : cpuid) {
+    if (entry.function != 0) continue;
+    std::memcpy(&entry.ebx, "Genu", 4);
+    std::memcpy(&entry.edx, "ineI", 4);
+    std::memcpy(&entry.ecx, "ntel", 4);
+  }
+}
+
 CpuidResult GuestCpuid(uint32_t leaf, uint32_t subleaf) {
   if (leaf >= kXenBase && leaf < kXenBase + 0x10000) return XenLeaf(leaf);
   CpuidResult result = HostCpuid(leaf, subleaf);

@@ -2,7 +2,11 @@
 // whatever we answer, so the answer starts from the same CPU and hides what a kernel at CPL 3 cannot use.
 #pragma once
 
+#include <asm/kvm.h>
+#include <linux/kvm.h>
+
 #include <cstdint>
+#include <span>
 
 namespace hmvm::ring3 {
 
@@ -17,5 +21,10 @@ struct CpuidResult {
 uint64_t HostXcr0();
 
 CpuidResult GuestCpuid(uint32_t leaf, uint32_t subleaf);
+
+// `cpuid` is what KVM is told of its vCPU, which no program sees. KVM interprets the `syscall` of 32-bit
+// code: on AMD's CPUs it goes to CPL 0, to an address with the low 32 bits of CSTAR, which a program could
+// map; on Intel's it is a #UD. So the vCPU is Intel's.
+void DenySyscallTo32Bits(std::span<kvm_cpuid_entry2> cpuid);
 
 }  // namespace hmvm::ring3

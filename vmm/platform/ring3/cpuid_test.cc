@@ -39,5 +39,19 @@ TEST(GuestCpuidTest, ComponentsThatAreNotSavedAreNotShown) {
   }
 }
 
+TEST(GuestCpuidTest, KvmTakesTheVcpuForIntels) {
+  kvm_cpuid_entry2 entries[2] = {};
+  entries[0].eax = 0xd;
+  entries[1].function = 1;
+
+  DenySyscallTo32Bits(entries);
+
+  EXPECT_EQ(entries[0].eax, 0xdu);
+  EXPECT_EQ(entries[0].ebx, 0x756e6547u);
+  EXPECT_EQ(entries[0].edx, 0x49656e69u);
+  EXPECT_EQ(entries[0].ecx, 0x6c65746eu);
+  EXPECT_EQ(entries[1].ebx, 0u);
+}
+
 }  // namespace
 }  // namespace hmvm::ring3

@@ -50,6 +50,8 @@ inline constexpr uint64_t kTssInGdtPage = 0x800;
 inline constexpr uint16_t kUserCs = USER_CS;
 inline constexpr uint16_t kUserSs = USER_SS;
 inline constexpr uint16_t kXenKernelCs = 0xe030;
+inline constexpr uint64_t kSelectorInTable =
+    0xfffc;  // of a selector, what an error code has: no privilege level
 
 struct InterruptFrame {
   uint64_t rip;
@@ -190,6 +192,7 @@ HMVM_RING3_AT(count_faults, CPU_COUNT_FAULTS);
 HMVM_RING3_AT(count_events, CPU_COUNT_EVENTS);
 HMVM_RING3_AT(exception_error, EXCEPTION_ERROR);
 HMVM_RING3_AT(exception.rip, EXCEPTION_RIP);
+HMVM_RING3_AT(exception.cs, EXCEPTION_CS);
 HMVM_RING3_AT(exception.rflags, EXCEPTION_RFLAGS);
 HMVM_RING3_AT(exception.rsp, EXCEPTION_RSP);
 #undef HMVM_RING3_AT

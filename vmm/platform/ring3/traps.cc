@@ -75,7 +75,7 @@ Result<Traps::Outcome> Traps::OnException(uint32_t vector) {
   // Without the flag it was an icebp.
   const bool stepped = vector == kDebugException && (cpu.exception.rflags & kTrapFlag) != 0;
   UserException exception = {vector, HasErrorCode(vector) ? cpu.exception_error : 0};
-  if (user) exception = AsOnACpu(exception);
+  if (user) exception = cpu.exception.cs == kUserCs ? AsOnACpu(exception) : InOtherCode();
   cpu.exception.rip += exception.advance;
   if (cpu.traps[exception.vector].handler == 0) {
     return Error{0, "exception " + std::to_string(exception.vector) + " without a handler"};
@@ -99,6 +99,20 @@ UserException Traps::AsOnACpu(UserException seen) {
   const bool both = access_.Read(cpu.user_root, cpu.exception.rip, bytes);
   if (!both && !access_.Read(cpu.user_root, cpu.exception.rip, bytes.first(1))) return seen;
   return SoftwareInterrupt(std::span(code).first(both ? 2 : 1)).value_or(seen);
+}
+
+// A program went to 32-bit code, by a selector that it finds in the host's descriptor table: it ends there,
+// with a #GP that names the selector. The inject gate can't be executed in such code; then the injection
+// knows where the program was.
+UserException Traps::InOtherCode() {
+  const Injection& injection = cpu().injection;
+  InterruptFrame& frame = cpu().exception;
+  if (frame.rip == InjectUser() && injection.armed != 0) {
+    frame.rip = injection.rip;
+    frame.rflags = injection.rflags;
+    frame.rsp = injection.rsp;
+  }
+  return {kGeneralProtection, frame.cs & kSelectorInTable};
 }
 
 // KVM interprets a program whose rsp is not canonical when it has been interrupted so, its `syscall` too,
@@ -158,8 +172,7 @@ void Traps::Redirect(uint32_t vector, uint64_t error) {
   InterruptFrame& frame = cpu().exception;
   Arm(vector, error, frame);
   if (cpu().user_mode != 0) {
-    frame.rip = InjectUser();
-    frame.rsp = kGateStack;
+    frame = {.rip = InjectUser(), .cs = kUserCs, .rflags = frame.rflags, .rsp = kGateStack, .ss = kUserSs};
   } else {
     frame.rip = monitor_->inject_kernel;
   }

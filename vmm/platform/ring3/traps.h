@@ -37,6 +37,7 @@ class Traps {
  private:
   bool Emulate(uint32_t vector);
   UserException AsOnACpu(UserException seen);
+  UserException InOtherCode();
   void Redirect(uint32_t vector, uint64_t error);
   void Arm(uint64_t vector, uint64_t error, const InterruptFrame& interrupted);
 

@@ -3,6 +3,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "vmm/platform/ring3/cpuid.h"
 #include "vmm/platform/ring3/vcpu_set.h"
 
 namespace hmvm::ring3 {
@@ -17,7 +18,8 @@ Result<> Membarrier(int command, const char* name) {
 
 Result<std::vector<Vcpu>> VcpuSet::CreateVcpus(const PlatformContext& context) {
   HMVM_TRY(Membarrier(MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED, "membarrier, which several vCPUs need"));
-  HMVM_TRY_ASSIGN(const std::vector<kvm_cpuid_entry2> cpuid, context.kvm->SupportedCpuid());
+  HMVM_TRY_ASSIGN(std::vector<kvm_cpuid_entry2> cpuid, context.kvm->SupportedCpuid());
+  DenySyscallTo32Bits(cpuid);
   std::vector<Vcpu> vcpus;
   for (uint32_t index = 0; index < context.vcpus; ++index) {
     HMVM_TRY_ASSIGN(Vcpu vcpu, context.vm->CreateVcpu(index));

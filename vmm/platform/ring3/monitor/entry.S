@@ -295,6 +295,8 @@ deliver:
 // From stub_fault_user: rax is cr2, the user's rax lies in enter_root.
 .globl fault_user
 fault_user:
+  cmpw $USER_CS, EXCEPTION(CS)
+  jne enter_other
   mov CPU(CPU_KERNEL_SP), %rsp
   push $0x2b
   push EXCEPTION(RSP)

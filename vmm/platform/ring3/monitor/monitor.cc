@@ -192,11 +192,16 @@ void MonitorHypercall(Cpu* cpu, SavedRegisters* registers) {
 }
 
 // From the user's view, through an int3 that is no system call: the VMM injects, or the int3 is the
-// program's.
+// program's. Or through any exception of a program in 32-bit code: no program may be there.
 void MonitorEnter(Cpu* cpu, SavedRegisters* registers) {
   const uint64_t gate_end =
       (reinterpret_cast<uint64_t>(cpu) & ~0xffffULL) + BLOCK_ENTRY + USER_INJECT_GATE + 1;
   Injection& injection = cpu->injection;
+  if (cpu->exception.cs != kUserCs) {
+    Deliver(*cpu, *registers, {true, cpu->exception.rip, cpu->exception.rflags, cpu->exception.rsp},
+            kGeneralProtection, cpu->exception.cs & kSelectorInTable);
+    return;
+  }
   if (injection.armed != 0 && cpu->exception.rip == gate_end) {
     injection.armed = 0;
     Deliver(*cpu, *registers, {true, injection.rip, injection.rflags, injection.rsp}, injection.vector,
@@ -228,9 +233,7 @@ void MonitorBadReturn(Cpu* cpu, SavedRegisters* registers) {
   const uint64_t cs = frame[5], ss = frame[8];
   const Interrupted from = {true, frame[4], frame[6], frame[7]};
   reinterpret_cast<uint8_t*>(cpu->vcpu_info)[VCPU_INFO_MASK] = 0;
-  // The error code names the wrong selector, without its privilege level.
-  constexpr uint64_t kInTable = 0xfffc;
-  const uint64_t error = cs != kUserCs ? cs & kInTable : ss != kUserSs ? ss & kInTable : 0;
+  const uint64_t error = cs != kUserCs ? cs & kSelectorInTable : ss != kUserSs ? ss & kSelectorInTable : 0;
   Deliver(*cpu, *registers, from, kGeneralProtection, error);
 }
 

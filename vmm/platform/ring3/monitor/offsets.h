@@ -53,6 +53,7 @@
 // The frame the CPU pushed for an exception, at the end of the Cpu page.
 #define EXCEPTION_ERROR 0xfd0
 #define EXCEPTION_RIP 0xfd8
+#define EXCEPTION_CS 0xfe0
 #define EXCEPTION_RFLAGS 0xfe8
 #define EXCEPTION_RSP 0xff0
 
