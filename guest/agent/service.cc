@@ -8,6 +8,7 @@
 
 #include "base/escape.h"
 #include "base/file.h"
+#include "guest/agent/clock.h"
 #include "guest/agent/kmsg.h"
 
 namespace hmvm::agent {
@@ -50,6 +51,9 @@ void AgentService::Register(TtrpcServer& server) {
   server.Handle<v1::ResizeTerminalRequest, v1::Empty>(
       kService, "ResizeTerminal",
       [this](const auto& request, auto respond) { respond(ResizeTerminal(request)); });
+  server.Handle<v1::AdjustClockRequest, v1::AdjustClockResponse>(
+      kService, "AdjustClock",
+      [](const auto& request, auto respond) { respond(AdjustClock(request.step_ns())); });
   server.Handle<v1::Empty, v1::Empty>(kService, "PowerOff", [this](const auto&, auto respond) {
     respond(v1::Empty());
     power_off_();

@@ -19,6 +19,7 @@
 #include "runtime/api/supervisor.pb.h"
 #include "runtime/container/process_config.h"
 #include "runtime/supervisor/agent_client.h"
+#include "runtime/supervisor/guest_clock.h"
 #include "runtime/supervisor/streams.h"
 #include "runtime/supervisor/worker.h"
 
@@ -75,6 +76,7 @@ class Supervisor {
   Result<> Listen();
   void RegisterHandlers();
   void RunFirstProcess();
+  void OnWallClockStep();
   Outcome DriveFirstProcess();
 
   void OnRunning();
@@ -117,6 +119,8 @@ class Supervisor {
   std::unique_ptr<Machine> machine_;
   bool machine_ended_by_us_ = false;
   std::unique_ptr<AgentClient> agent_;
+  const AdjustGuestClock adjust_clock_ = [this](int64_t step_ns) { return agent_->AdjustClock(step_ns); };
+  std::optional<WallClockWatch> wall_clock_watch_;
   std::unique_ptr<StdioPumps> pumps_;
   std::thread first_process_;
   std::unique_ptr<Worker> worker_;  // signals and resizes to the agent, questions to the VMM
@@ -170,6 +174,7 @@ Result<> Supervisor::StartMachine(const std::function<void()>& on_owned) {
   if (const auto vmm = IdentifyProcess(machine_->pid())) record_.vmm = *vmm;
   HMVM_TRY(store_.Save(record_));
   on_owned();
+  HMVM_TRY_ASSIGN(wall_clock_watch_, WallClockWatch::Create(*loop_, [this] { OnWallClockStep(); }));
   first_process_ = std::thread([this] { RunFirstProcess(); });
   return {};
 }
@@ -220,6 +225,9 @@ Outcome Supervisor::DriveFirstProcess() {
   if (auto created = agent_->CreateContainer(create); !created.has_value()) {
     return FailedBy(Wrap("make the container in the guest", created.error()));
   }
+  if (auto set = SetGuestClock(adjust_clock_); !set.has_value()) {
+    return FailedBy(Wrap("set the guest's clock", set.error()));
+  }
   pumps_->Start([this](const Error& error) { loop_->Post([this, error] { OnOutcome(FailedBy(error)); }); });
   agent::v1::StartProcessRequest start;
   start.set_container_id(record_.id);
@@ -257,6 +265,11 @@ void Supervisor::OnRunning() {
   signals_until_running_.clear();
 }
 
+// Somebody set the host's clock: the guest's follows. Where it can't, the guest is gone, and others find out.
+void Supervisor::OnWallClockStep() {
+  worker_->Post([this] { static_cast<void>(SetGuestClock(adjust_clock_)); });
+}
+
 void Supervisor::OnOutcome(Outcome outcome) {
   if (outcome_.has_value()) return;  // the first word counts: what follows it is its consequence
   outcome_ = std::move(outcome);
@@ -287,6 +300,7 @@ void Supervisor::Finish() {
   finished_ = true;
   timer_watch_ = Watch();
   listener_watch_ = Watch();
+  wall_clock_watch_.reset();
   if (agent_ != nullptr) agent_->Close();
   if (pumps_ != nullptr && !outcome_->exit_status.has_value()) pumps_->DropClient();
   if (first_process_.joinable()) first_process_.join();

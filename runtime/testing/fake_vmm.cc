@@ -8,6 +8,7 @@
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <cstdio>
@@ -175,6 +176,14 @@ class FakeGuest {
     server_.Handle<api::CreateContainerRequest, api::CreateContainerResponse>(
         kAgent, "CreateContainer",
         [](const auto&, auto respond) { respond(api::CreateContainerResponse()); });
+    server_.Handle<api::AdjustClockRequest, api::AdjustClockResponse>(
+        kAgent, "AdjustClock", [](const auto&, auto respond) {
+          timespec now;  // the guest's clock is the host's: nothing to adjust
+          ::clock_gettime(CLOCK_REALTIME, &now);
+          api::AdjustClockResponse response;
+          response.set_realtime_ns(int64_t{now.tv_sec} * 1'000'000'000 + now.tv_nsec);
+          respond(std::move(response));
+        });
     server_.Handle<api::StartProcessRequest, api::StartProcessResponse>(
         kAgent, "StartProcess", [this](const api::StartProcessRequest& request, auto respond) {
           FakeProcess& process = processes_[request.process_id()];
