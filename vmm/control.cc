@@ -8,6 +8,12 @@ namespace {
 constexpr char kService[] = "hmvm.vmm.v1.Vmm";
 constexpr char kVersion[] = HMVM_VERSION;
 
+template <typename Response>
+Result<Response> Answer(const Result<>& done) {
+  if (!done.has_value()) return done.error();
+  return Response();
+}
+
 }  // namespace
 
 Control::Control(EventLoop& loop, Machine& machine, uint64_t started_monotonic_ns)
@@ -32,6 +38,14 @@ Control::Control(EventLoop& loop, Machine& machine, uint64_t started_monotonic_n
       kService, "Stop", [this](const auto&, TtrpcServer::Responder<vmm::v1::StopResponse> respond) {
         respond(vmm::v1::StopResponse());
         machine_.Stop();
+      });
+  server_.Handle<vmm::v1::PauseRequest, vmm::v1::PauseResponse>(
+      kService, "Pause", [this](const auto&, TtrpcServer::Responder<vmm::v1::PauseResponse> respond) {
+        respond(Answer<vmm::v1::PauseResponse>(machine_.Pause()));
+      });
+  server_.Handle<vmm::v1::ResumeRequest, vmm::v1::ResumeResponse>(
+      kService, "Resume", [this](const auto&, TtrpcServer::Responder<vmm::v1::ResumeResponse> respond) {
+        respond(Answer<vmm::v1::ResumeResponse>(machine_.Resume()));
       });
 }
 

@@ -143,6 +143,7 @@ Result<> Machine::ChoosePlatform(PlatformChoice choice, uint32_t cpus) {
                                    .memory = &memory_,
                                    .mmio = &mmio_,
                                    .ports = &ports_,
+                                   .loop = device_loop_.get(),
                                    .vcpus = cpus,
                                    .emulated_ring0 = probe.emulated_ring0};
   if (choice == PlatformChoice::kRing3) {
@@ -229,6 +230,37 @@ void Machine::Start(std::function<void()> on_end) {
   }
 }
 
+Result<> Machine::Pause() {
+  std::unique_lock lock(mutex_);
+  if (outcome_.has_value() || threads_.empty()) return Error{EBUSY, "the machine does not run"};
+  if (paused_) return Error{EBUSY, "the machine is paused"};
+  paused_ = true;
+  pause_wanted_ = true;
+  for (const Vcpu& vcpu : platform_->vcpus()) vcpu.Kick();
+  device_loop_->Post([this] { WaitWhilePaused(); });
+  pause_changed_.wait(lock, [this] { return held_threads_ == threads_.size() || outcome_.has_value(); });
+  if (outcome_.has_value()) return Error{EBUSY, "the machine has ended"};
+  return {};
+}
+
+Result<> Machine::Resume() {
+  std::lock_guard lock(mutex_);
+  if (!paused_ || outcome_.has_value()) return Error{EBUSY, "the machine is not paused"};
+  platform_->BeforeResume();
+  paused_ = false;
+  pause_wanted_ = false;
+  pause_changed_.notify_all();
+  return {};
+}
+
+void Machine::WaitWhilePaused() {
+  std::unique_lock lock(mutex_);
+  ++held_threads_;
+  pause_changed_.notify_all();
+  pause_changed_.wait(lock, [this] { return !paused_ || outcome_.has_value(); });
+  --held_threads_;
+}
+
 MachineOutcome Machine::Wait() {
   for (std::thread& thread : threads_) thread.join();
   threads_.clear();
@@ -243,6 +275,7 @@ void Machine::RunVcpu(Vcpu& vcpu) {
   }
   if (vcpu.index() == 0) running_monotonic_ns_ = MonotonicNs();
   while (!ended_) {
+    if (pause_wanted_) WaitWhilePaused();
     auto turn = platform_->RunOnce(vcpu);
     if (!turn.has_value()) {
       End(MachineEnd::kKvmError, turn.error().Message() + "\n" + DescribeVcpu(vcpu, memory_));
@@ -274,6 +307,7 @@ void Machine::End(MachineEnd end, std::string report) {
     std::lock_guard lock(mutex_);
     if (outcome_) return;  // the first reason counts
     outcome_ = MachineOutcome{end, std::move(report)};
+    pause_changed_.notify_all();
   }
   // In this order: a vCPU that is kicked finds out why.
   ended_ = true;

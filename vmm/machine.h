@@ -2,6 +2,7 @@
 #pragma once
 
 #include <atomic>
+#include <condition_variable>
 #include <functional>
 #include <memory>
 #include <mutex>
@@ -71,6 +72,12 @@ class Machine {
   void Start(std::function<void()> on_end);
   // Ends the machine as if the power were cut.
   void Stop() { End(MachineEnd::kPowerOff, ""); }
+  // Holds all vCPUs and the device thread: when it returns, no instruction of the guest runs and no device
+  // does anything, until Resume(). The guest's clocks go on, as the host's do. EBUSY: it is paused, or has
+  // ended. Both from one thread, which is none of the machine's own.
+  Result<> Pause();
+  // EBUSY: it is not paused.
+  Result<> Resume();
   // Blocks until the end, joins all threads.
   MachineOutcome Wait();
 
@@ -92,6 +99,7 @@ class Machine {
   Result<> AddVirtioDevices(MachineConfig& config);
   Result<> AddVirtioDevice(std::unique_ptr<VirtioDevice> device);
   void RunVcpu(Vcpu& vcpu);
+  void WaitWhilePaused();
   void RunDevices();
   void End(MachineEnd end, std::string report);
 
@@ -116,9 +124,13 @@ class Machine {
 
   std::atomic<uint64_t> running_monotonic_ns_ = 0;
   std::atomic<bool> ended_ = false;
+  std::atomic<bool> pause_wanted_ = false;  // paused_, for the vCPU threads to look at each turn
   std::function<void()> on_end_;
   std::mutex mutex_;
-  std::optional<MachineOutcome> outcome_;  // guarded by mutex_
+  std::optional<MachineOutcome> outcome_;  // guarded by mutex_, as are these three
+  std::condition_variable pause_changed_;
+  bool paused_ = false;
+  size_t held_threads_ = 0;  // in WaitWhilePaused()
   std::vector<std::thread> threads_;
 };
 

@@ -2,14 +2,13 @@
 
 #include <cpuid.h>
 #include <sys/eventfd.h>
-#include <time.h>
-#include <x86intrin.h>
 
 #include <algorithm>
 #include <atomic>
 #include <cstring>
 
 #include "vmm/kvm/kick_timer.h"
+#include "vmm/kvm/tsc_moment.h"
 
 namespace hmvm {
 namespace {
@@ -43,26 +42,6 @@ void ClobberVectorRegister(uint64_t xcr0) {
   if ((xcr0 & kAvx) != 0) asm volatile("vpcmpeqd %%xmm5, %%xmm5, %%xmm5" ::: "xmm5");
 }
 
-// The TSC with the host's clock at the same moment: of three tries the one least disturbed.
-struct Moment {
-  uint64_t tsc = 0;
-  int64_t ns = 0;
-};
-Moment Now() {
-  Moment best;
-  uint64_t shortest = UINT64_MAX;
-  for (int i = 0; i < 3; ++i) {
-    timespec now;
-    const uint64_t before = __rdtsc();
-    ::clock_gettime(CLOCK_MONOTONIC, &now);
-    const uint64_t took = __rdtsc() - before;
-    if (took >= shortest) continue;
-    shortest = took;
-    best = {before + took / 2, int64_t{now.tv_sec} * 1'000'000'000 + now.tv_nsec};
-  }
-  return best;
-}
-
 class Run {
  public:
   Run(Vcpu& vcpu, const ProbeMachine& machine, uint64_t xcr0) : vcpu_(vcpu), machine_(machine), xcr0_(xcr0) {}
@@ -82,8 +61,8 @@ class Run {
   const ProbeMachine& machine_;
   const uint64_t xcr0_;
   KickTimer timer_;
-  Moment start_;
-  Moment end_;
+  TscMoment start_;
+  TscMoment end_;
   int tsc_khz_ = 0;
   bool spinning_ = false;
   int kicks_ = 0;
@@ -109,7 +88,7 @@ Result<> Run::ToEnd(const Vm& vm) {
   HMVM_TRY(timer_.Start(vcpu_));
   timer_.Arm(kPatience);
   vcpu_.run().kvm_valid_regs = KVM_SYNC_X86_REGS;
-  start_ = Now();
+  start_ = TscMoment::Now();
   for (bool running = true; running;) {
     const auto exited = vcpu_.Run();
     if (!exited.has_value()) break;  // KVM itself gave up: what was seen until now counts
@@ -123,7 +102,7 @@ Result<> Run::ToEnd(const Vm& vm) {
       running = false;
     }
   }
-  end_ = Now();
+  end_ = TscMoment::Now();
   timer_.Arm({});
   if (::eventfd_read(event.get(), &events_) < 0) events_ = 0;
   std::memcpy(&results_, &machine_.results(), sizeof(results_));
@@ -299,7 +278,7 @@ Ring3Behaviours Run::Judge() const {
   b.ioeventfd = seen(STEP_MMIO, events_ == 1 && !mmio_event_exited_);
   // The rate is measured over a few milliseconds: to a hundredth it is sure.
   const double khz = static_cast<double>(end_.tsc - start_.tsc) * 1e6 /
-                     static_cast<double>(std::max<int64_t>(end_.ns - start_.ns, 1));
+                     static_cast<double>(std::max<int64_t>(end_.monotonic_ns - start_.monotonic_ns, 1));
   b.tsc = seen(STEP_TIME,
                r.tsc >= start_.tsc && r.tsc <= end_.tsc && tsc_khz_ > khz * 0.99 && tsc_khz_ < khz * 1.01);
   b.kick = seen(STEP_KICK, kicked_);

@@ -10,6 +10,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/event_loop.h"
 #include "base/result.h"
 #include "vmm/devices/bus.h"
 #include "vmm/devices/interrupt_line.h"
@@ -72,6 +73,10 @@ class Platform {
   // KVM_RUN once and handle the exit. Called from the vCPU's own thread alone.
   virtual Result<VcpuTurn> RunOnce(Vcpu& vcpu) = 0;
 
+  // No vCPU has run for a while and soon they will: tells the guest, so that its watchdogs don't take the
+  // pause for a hang. Its clocks went on, as the host's did.
+  virtual void BeforeResume() = 0;
+
   // Name and value of each counter this platform keeps, for Describe. Thread-safe.
   virtual std::vector<std::pair<std::string, uint64_t>> Counters() const = 0;
 };
@@ -87,6 +92,7 @@ struct PlatformContext {
   const GuestMemory* memory;
   const Bus* mmio;
   const Bus* ports;
+  EventLoop* loop;      // of the device thread
   uint32_t vcpus;       // at least 1; the machine refuses more than MaxVcpus() before Load()
   bool emulated_ring0;  // what the host probe found: KVM interprets the guest's ring 0
 };

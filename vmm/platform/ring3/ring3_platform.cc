@@ -5,6 +5,7 @@
 #include "vmm/platform/platform.h"
 #include "vmm/platform/ring3/boot_builder.h"
 #include "vmm/platform/ring3/clock.h"
+#include "vmm/platform/ring3/clock_follower.h"
 #include "vmm/platform/ring3/events.h"
 #include "vmm/platform/ring3/vcpu_set.h"
 #include "vmm/platform/ring3/window.h"
@@ -38,6 +39,7 @@ class Ring3Platform : public Platform {
   std::string_view EarlyConsole() const override { return "earlyprintk=xen"; }
   Result<DeviceInterrupt> AddDeviceInterrupt(uint32_t slot) override;
   Result<> Load(const BootSource& source) override;
+  void BeforeResume() override { clock_.Follow(TscMoment::Now(), /*after_pause=*/true); }
   std::span<Vcpu> vcpus() override { return vcpus_.vcpus(); }
   Result<VcpuTurn> RunOnce(Vcpu& vcpu) override { return vcpus_.runner(vcpu.index()).RunOnce(); }
   std::vector<std::pair<std::string, uint64_t>> Counters() const override;
@@ -48,6 +50,7 @@ class Ring3Platform : public Platform {
   const GuestMemory* memory_;
   Window window_;
   Clock clock_;
+  std::unique_ptr<ClockFollower> clock_follower_;
   EventChannels events_;
   VcpuSet vcpus_;
 };
@@ -57,8 +60,10 @@ Result<std::unique_ptr<Platform>> Ring3Platform::Create(const PlatformContext& c
   HMVM_TRY(window.AddTo(*context.vm));
   HMVM_TRY_ASSIGN(std::vector<Vcpu> vcpus, VcpuSet::CreateVcpus(context));
   HMVM_TRY_ASSIGN(const int tsc_khz, vcpus[0].Ioctl(KVM_GET_TSC_KHZ, nullptr, "KVM_GET_TSC_KHZ"));
-  return std::unique_ptr<Platform>(
+  std::unique_ptr<Ring3Platform> platform(
       new Ring3Platform(context, std::move(window), std::move(vcpus), static_cast<uint32_t>(tsc_khz)));
+  HMVM_TRY_ASSIGN(platform->clock_follower_, ClockFollower::Create(*context.loop, &platform->clock_));
+  return platform;
 }
 
 Ring3Platform::Ring3Platform(const PlatformContext& context, Window window, std::vector<Vcpu> vcpus,

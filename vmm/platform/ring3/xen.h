@@ -35,6 +35,7 @@ struct PvclockTime {  // vcpu_time_info, the KVM and Xen pvclock ABI
 };
 static_assert(sizeof(PvclockTime) == 32);
 inline constexpr uint8_t kPvclockTscStable = 1;
+inline constexpr uint8_t kPvclockGuestStopped = 2;  // the guest clears it
 
 struct VcpuInfo {
   uint8_t upcall_pending;
