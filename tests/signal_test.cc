@@ -15,11 +15,13 @@ class SignalTest : public ContainerTest {
   static void SetUpTestSuite() {
     ContainerTest::SetUpTestSuite();
     if (sandbox_ == nullptr) return;
-    std::ifstream file(BuildDir() / "tests/signal_check", std::ios::binary);
-    const std::string program{std::istreambuf_iterator<char>(file), {}};
-    ASSERT_FALSE(program.empty());
-    const char install[] = "cat > /bin/signal_check && chmod 755 /bin/signal_check";
-    ASSERT_EQ(ExecWith({"-i"}, {"sh", "-c", install}, program).exit_code, 0);
+    for (const std::string name : {"signal_check", "debug_check"}) {
+      std::ifstream file(BuildDir() / "tests" / name, std::ios::binary);
+      const std::string program{std::istreambuf_iterator<char>(file), {}};
+      ASSERT_FALSE(program.empty()) << name;
+      const std::string install = "cat > /bin/" + name + " && chmod 755 /bin/" + name;
+      ASSERT_EQ(ExecWith({"-i"}, {"sh", "-c", install}, program).exit_code, 0);
+    }
   }
 };
 
@@ -50,6 +52,17 @@ TEST_F(SignalTest, EachSignalIsTheHosts) {
 
   EXPECT_EQ(guest.exit_code, 0) << Describe(guest);
   EXPECT_THAT(Lines(guest.out), testing::ContainerEq(expected));
+}
+
+// Single steps over everything, breakpoints, registers, system call stops, seccomp, perf's software events.
+TEST_F(SignalTest, DebuggersSeeWhatTheySeeOnTheHost) {
+  const Outcome host = RunProgram({BuildDir() / "tests/debug_check"});
+  ASSERT_EQ(host.exit_code, 0) << Describe(host);
+
+  const Outcome guest = Exec({"debug_check"});
+
+  EXPECT_EQ(guest.exit_code, 0) << Describe(guest);
+  EXPECT_THAT(Lines(guest.out), testing::ContainerEq(Lines(host.out)));
 }
 
 // A program finds the host's selector of 32-bit code, whatever descriptor table the guest has; it gets no
