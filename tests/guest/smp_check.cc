@@ -20,6 +20,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cstdint>
 #include <cstdio>
@@ -374,6 +375,99 @@ void KeepBusy(int cpus) {
   while (ready != cpus) ::sched_yield();
 }
 
+// ---- "smp_check=measure": figures for docs/ring3.md on the kernel's log ----
+
+// Steps of arithmetic a millisecond, on each of `threads` vCPUs at once, all together.
+uint64_t Throughput(int threads, bool with_kernel) {
+  constexpr uint64_t kNs = 1'000'000'000;
+  std::atomic<uint64_t> steps{0};
+  std::vector<std::thread> workers;
+  for (int cpu = 0; cpu < threads; ++cpu) {
+    workers.emplace_back([&, cpu] {
+      RunOn(cpu);
+      volatile uint64_t value = 1;
+      uint64_t done = 0;
+      for (const uint64_t end = NowNs() + kNs; NowNs() < end; ++done) {
+        if (with_kernel) {
+          ::getppid();
+        } else {
+          for (int i = 0; i < 1000; ++i) value = value * 3 + 1;
+        }
+      }
+      steps += done;
+    });
+  }
+  for (std::thread& worker : workers) worker.join();
+  return steps;
+}
+
+// Median ns of `act`.
+template <typename Act>
+uint64_t MedianNs(Act act) {
+  constexpr size_t kTimes = 1001;
+  std::vector<uint64_t> times(kTimes);
+  for (uint64_t& time : times) {
+    const uint64_t start = NowNs();
+    act();
+    time = NowNs() - start;
+  }
+  std::nth_element(times.begin(), times.begin() + kTimes / 2, times.end());
+  return times[kTimes / 2];
+}
+
+void MeasurePipe(const char* what, int cpu) {
+  int there[2], back[2];
+  if (::pipe(there) != 0 || ::pipe(back) != 0) return Fail("pipe", 0);
+  RunOn(0);
+  std::thread other([&, cpu] {
+    RunOn(cpu);
+    char byte;
+    while (::read(there[0], &byte, 1) == 1 && byte != 0 && ::write(back[1], &byte, 1) == 1) {
+    }
+  });
+  char byte = 1;
+  Say(what, MedianNs([&] {
+        if (::write(there[1], &byte, 1) != 1 || ::read(back[0], &byte, 1) != 1) Fail("pipe", 1);
+      }));
+  byte = 0;
+  if (::write(there[1], &byte, 1) != 1) Fail("pipe", 2);
+  other.join();
+}
+
+void MeasureProtect(const char* what, int spinners) {
+  std::atomic<bool> end{false};
+  std::vector<std::thread> threads;
+  for (int cpu = 1; cpu <= spinners; ++cpu) {
+    threads.emplace_back([&, cpu] {
+      RunOn(cpu);
+      while (!end.load()) __builtin_ia32_pause();
+    });
+  }
+  RunOn(0);
+  auto* const page =
+      static_cast<char*>(::mmap(nullptr, kPage, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+  *page = 1;
+  Say(what, MedianNs([page] {
+        ::mprotect(page, kPage, PROT_READ);
+        ::mprotect(page, kPage, PROT_READ | PROT_WRITE);
+        *page = 1;
+      }));
+  end = true;
+  for (std::thread& thread : threads) thread.join();
+}
+
+void Measure(int cpus) {
+  for (const bool with_kernel : {false, true}) {
+    for (const int threads : {1, cpus}) {
+      Say(with_kernel ? "system calls in 1 s" : "thousand steps in 1 s", Throughput(threads, with_kernel));
+    }
+  }
+  MeasurePipe("pipe there and back, one vCPU, ns", 0);
+  MeasurePipe("pipe there and back, two vCPUs, ns", 1);
+  MeasureProtect("mprotect twice and a write, alone, ns", 0);
+  MeasureProtect("mprotect twice and a write, the others run, ns", cpus - 1);
+}
+
 void CheckNumbers(int cpus) {
   for (int cpu = 0; cpu < cpus; ++cpu) {
     RunOn(cpu);
@@ -408,6 +502,8 @@ int main() {
   CheckNumbers(cpus);
   if (check == "hotplug") {
     Hotplug(cpus);
+  } else if (check == "measure") {
+    Measure(cpus);
   } else {
     constexpr uint64_t kRounds = 100;
     Remap(cpus, kRounds);
