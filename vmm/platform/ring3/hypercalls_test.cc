@@ -72,6 +72,18 @@ TEST_F(HypercallsTest, VcpuInfoMovesWithWhatIsPending) {
   EXPECT_EQ(guest_.memory().Read<uint8_t>(GuestAddress{8 * kPageSize + 64}).value(), 1);
 }
 
+TEST_F(HypercallsTest, VcpuInfoMovesToAPlaceThatOverlapsTheOld) {
+  const auto place = [this](uint32_t offset) {
+    return guest_.Call(kHypercallVcpuOp, {kVcpuRegisterInfo, 0, guest_.Put(VcpuInfoPlace{8, offset, 0})});
+  };
+  EXPECT_EQ(place(64), 0);
+  guest_.events().vcpu_info(0)->cr2 = 0x1234;
+
+  EXPECT_EQ(place(72), 0);
+
+  EXPECT_EQ(guest_.events().vcpu_info(0)->cr2, 0x1234U);
+}
+
 TEST_F(HypercallsTest, MemoryMapNeedsRoom) {
   const uint64_t buffer = HypercallsWithoutVcpu::kAddress + 0x8000;
 

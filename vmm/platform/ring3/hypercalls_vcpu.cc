@@ -39,7 +39,10 @@ int64_t Hypercalls::RegisterVcpuInfo(uint32_t vcpu, uint64_t argument) {
   if (!host.has_value()) return -EINVAL;
   // SAFETY: 64 bytes of guest RAM, aligned as checked; RAM stays where it is for the machine's life.
   auto* const info = reinterpret_cast<VcpuInfo*>(host->data());
-  std::memcpy(info, parts_.events->vcpu_info(vcpu), sizeof(VcpuInfo));
+  // By way of a copy: the new place may be the old one, or overlap it.
+  VcpuInfo current;
+  std::memcpy(&current, parts_.events->vcpu_info(vcpu), sizeof(current));
+  std::memcpy(info, &current, sizeof(current));
   parts_.clock->Publish(&info->time);
   parts_.events->SetVcpuInfo(vcpu, info);
   parts_.window->cpu(vcpu).vcpu_info = kDirectMapBase + address.value;
