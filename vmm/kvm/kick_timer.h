@@ -19,8 +19,8 @@ class KickTimer {
   KickTimer& operator=(const KickTimer&) = delete;
   ~KickTimer();
 
-  // Once.
-  Result<> Start(const Vcpu& vcpu);
+  // Once. With CLOCK_THREAD_CPUTIME_ID it counts the time that the thread has a processor for.
+  Result<> Start(const Vcpu& vcpu, clockid_t clock = CLOCK_MONOTONIC);
   bool started() const { return timer_.has_value(); }
 
   // Kicks in `in`; replaces what was armed before. Zero disarms. Nothing before Start().

@@ -28,7 +28,7 @@ KickTimer::~KickTimer() {
   if (timer_.has_value()) ::timer_delete(*timer_);
 }
 
-Result<> KickTimer::Start(const Vcpu& vcpu) {
+Result<> KickTimer::Start(const Vcpu& vcpu, clockid_t clock) {
   static std::once_flag installed;
   std::call_once(installed, [] {
     struct sigaction action = {};
@@ -47,7 +47,7 @@ Result<> KickTimer::Start(const Vcpu& vcpu) {
   event.sigev_value.sival_ptr = &vcpu.run();
   event.sigev_notify_thread_id = static_cast<pid_t>(::syscall(SYS_gettid));
   timer_t timer;
-  if (::timer_create(CLOCK_MONOTONIC, &event, &timer) != 0) return Error{errno, "timer_create for a vCPU"};
+  if (::timer_create(clock, &event, &timer) != 0) return Error{errno, "timer_create for a vCPU"};
   timer_ = timer;
   return {};
 }

@@ -13,7 +13,7 @@
 namespace hmvm {
 namespace {
 
-// For guest code that never comes back.
+// For guest code that never comes back: processor time, as a busy host is no hanging one.
 constexpr auto kPatience = std::chrono::milliseconds(250);
 // How long ring 3 spins before it is kicked, and how often at most, should the kick come before it spins.
 constexpr auto kSpin = std::chrono::microseconds(50);
@@ -60,7 +60,8 @@ class Run {
   Vcpu& vcpu_;
   const ProbeMachine& machine_;
   const uint64_t xcr0_;
-  KickTimer timer_;
+  KickTimer kick_timer_;
+  KickTimer watchdog_;
   TscMoment start_;
   TscMoment end_;
   int tsc_khz_ = 0;
@@ -85,8 +86,9 @@ Result<> Run::ToEnd(const Vm& vm) {
   if (const auto khz = vcpu_.Ioctl(KVM_GET_TSC_KHZ, nullptr, "KVM_GET_TSC_KHZ"); khz.has_value()) {
     tsc_khz_ = *khz;
   }
-  HMVM_TRY(timer_.Start(vcpu_));
-  timer_.Arm(kPatience);
+  HMVM_TRY(kick_timer_.Start(vcpu_));
+  HMVM_TRY(watchdog_.Start(vcpu_, CLOCK_THREAD_CPUTIME_ID));
+  watchdog_.Arm(kPatience);
   vcpu_.run().kvm_valid_regs = KVM_SYNC_X86_REGS;
   start_ = TscMoment::Now();
   for (bool running = true; running;) {
@@ -103,7 +105,8 @@ Result<> Run::ToEnd(const Vm& vm) {
     }
   }
   end_ = TscMoment::Now();
-  timer_.Arm({});
+  kick_timer_.Arm({});
+  watchdog_.Arm({});
   if (::eventfd_read(event.get(), &events_) < 0) events_ = 0;
   std::memcpy(&results_, &machine_.results(), sizeof(results_));
   return {};
@@ -115,14 +118,14 @@ Result<bool> Run::OnKick() {
   HMVM_TRY_ASSIGN(const kvm_sregs sregs, vcpu_.Sregs());
   if (regs.rip < ProbeMachine::AddressOf(hmvm_probe_spin) ||
       regs.rip >= ProbeMachine::AddressOf(hmvm_probe_spin_end)) {
-    timer_.Arm(kSpin);  // on its way there
+    kick_timer_.Arm(kSpin);  // on its way there
     return true;
   }
   kicked_ = sregs.cs.dpl == 3;
   spinning_ = false;
   ClobberVectorRegister(xcr0_);
   std::atomic_ref(machine_.results().go).store(1);
-  timer_.Arm(kPatience);
+  watchdog_.Arm(kPatience);
   return true;
 }
 
@@ -135,7 +138,7 @@ Result<bool> Run::OnPort() {
       break;
     case PROBE_CALL_SPIN:
       spinning_ = true;
-      timer_.Arm(kSpin);
+      kick_timer_.Arm(kSpin);
       break;
     case PROBE_CALL_DONE:
       return false;

@@ -119,5 +119,14 @@ TEST_F(Ring3ProbeKvmTest, ProgramThatIsNotThere) {
             (Names{"ring3: start", "ring3: end"}));
 }
 
+// One that never comes back.
+TEST_F(Ring3ProbeKvmTest, ProgramThatHangs) {
+  constexpr uint64_t kJumpToItself = 0xfeeb;
+  EXPECT_EQ(Missing([](const ProbeMachine& machine) {
+              machine.Entry(PROBE_FRAMES + PROBE_PROGRAM, 0) = kJumpToItself;
+            }),
+            (Names{"ring3: start", "ring3: end"}));
+}
+
 }  // namespace
 }  // namespace hmvm
