@@ -37,6 +37,8 @@ constexpr Work kWorks[] = {
     {"Redis", "redis.sh", "./redis.sh"},
     {"Nginx", "nginx.sh", "./nginx.sh"},
     {"Sqlite", "sqlite.sh", "./sqlite.sh"},
+    {"Gdb", "gdb.sh", "./gdb.sh"},
+    {"Strace", "strace.sh", "./strace.sh"},
 };
 
 constexpr int kCpus[] = {1};
