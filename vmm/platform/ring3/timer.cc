@@ -1,7 +1,7 @@
+#include "vmm/platform/ring3/timer.h"
+
 #include <algorithm>
 #include <chrono>
-
-#include "vmm/platform/ring3/timer.h"
 
 namespace hmvm::ring3 {
 
