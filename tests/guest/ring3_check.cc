@@ -7,7 +7,9 @@
 #include <sys/mount.h>
 #include <sys/ptrace.h>
 #include <sys/reboot.h>
+#include <sys/time.h>
 #include <sys/wait.h>
+#include <ucontext.h>
 #include <unistd.h>
 
 #include <cstdint>
@@ -20,8 +22,11 @@ namespace {
 constexpr uint64_t kMonitor = 0xffff808000000000;
 constexpr uint64_t kGatePage = kMonitor + 0x14000;
 constexpr uint64_t kInjectGate = kGatePage + 0x10;
-constexpr uint64_t kMonitorPages[] = {0x0,     0x1000,  0x10000, 0x11000,  0x12000,  0x13000, 0x15000,
-                                      0x16000, 0x17000, 0x18000, 0x200000, 0x210000, 0x400000};
+constexpr uint64_t kContinue = kGatePage + 0x20;  // the last two instructions of a system call
+constexpr uint64_t kContinueEnd = kGatePage + 0x28;
+constexpr uint64_t kMonitorPages[] = {0x0,     0x1000,  0x10000,  0x11000,  0x12000,
+                                      0x13000, 0x15000, 0x16000,  0x17000,  0x18000,
+                                      0x19000, 0x1a000, 0x200000, 0x210000, 0x400000};
 constexpr uint64_t kDirectMap = 0xffff810000000000;
 constexpr uint64_t kKernelText = 0xffffffff81000000;
 constexpr uint64_t kKernelDirectMap = 0xffff888000001000;
@@ -77,12 +82,69 @@ void CheckMemory() {
   }
   Expect(SIGSEGV, "write to the gates", kGatePage, WriteAt);
   for (uint64_t i = 0; i < 4096; ++i) {
+    if (kGatePage + i >= kContinue && kGatePage + i < kContinueEnd) continue;
     if (*reinterpret_cast<const volatile unsigned char*>(kGatePage + i) != 0xcc)
       Fail("no int3", kGatePage + i, 0);
   }
 }
 
+// Goes on where a system call ends, with a place to return to of our own.
+void JumpToContinue(uint64_t return_address) {
+  asm volatile("jmp *%%rdx" : : "c"(return_address), "d"(kContinue) : "r11", "memory");
+}
+
+// What a system call leaves in the registers that it may change: nothing of the kernel's.
+void CheckRegistersAfterSystemCall() {
+  for (const uint64_t flags : {0x202UL, 0x246UL, 0x297UL, 0xad7UL}) {
+    uint64_t rcx = 0;
+    uint64_t r11 = 0;
+    uint64_t here = 0;
+    uint64_t after = 0;
+    asm volatile(
+        "push %4\n popfq\n mov $110, %%eax\n syscall\n"
+        "1: pushfq\n pop %3\n lea 1b(%%rip), %2\n mov %%r11, %1\n mov %%rcx, %0\n cld"
+        : "=&r"(rcx), "=&r"(r11), "=&r"(here), "=&r"(after)
+        : "r"(flags)
+        : "rax", "rcx", "r11", "memory", "cc");
+    if (rcx != here || after != flags) Fail("rcx or flags after a system call", rcx, 0);
+    if (r11 != 0x246 && r11 != flags) Fail("r11 after a system call", r11, 0);
+  }
+}
+
+volatile int interruptions = 0;
+void OnAlarm(int, siginfo_t*, void* context) {
+  const auto& registers = static_cast<ucontext_t*>(context)->uc_mcontext.gregs;
+  const auto rip = static_cast<uint64_t>(registers[REG_RIP]);
+  if (rip >> 47 != 0) Fail("interrupted at", rip, SIGALRM);
+  interruptions = interruptions + 1;
+}
+
+// A signal meets a program behind its system call or before it, never on the way.
+void CheckInterruptions() {
+  struct sigaction action = {};
+  action.sa_sigaction = OnAlarm;
+  action.sa_flags = SA_SIGINFO;
+  ::sigaction(SIGALRM, &action, nullptr);
+  const itimerval often = {{0, 150}, {0, 150}};
+  ::setitimer(ITIMER_REAL, &often, nullptr);
+  while (interruptions < 2000) {
+    uint64_t rcx = 1;
+    uint64_t r11 = 1;
+    asm volatile("mov $110, %%eax\n syscall\n mov %%rcx, %0\n mov %%r11, %1"
+                 : "=&r"(rcx), "=&r"(r11)
+                 :
+                 : "rax", "rcx", "r11", "memory");
+    // Flags, whose upper half is always clear, and never a page-aligned root: bit 1 of flags is always set.
+    if (r11 >> 22 != 0 || (r11 & 2) == 0) Fail("r11 after an interrupted system call", r11, 0);
+  }
+  const itimerval never = {};
+  ::setitimer(ITIMER_REAL, &never, nullptr);
+}
+
 void CheckGates() {
+  for (const uint64_t address : {kNotCanonical, kKernelText, kMonitor + 0x10000}) {
+    Expect(SIGSEGV, "end of a system call that leads to the kernel", address, JumpToContinue);
+  }
   Expect(SIGTRAP, "jump to the inject gate", kInjectGate, JumpTo);
   Expect(SIGTRAP, "jump to an int3", kGatePage + 0x123, JumpTo);
   Expect(SIGSEGV, "system call that returns nowhere", kNotCanonical, EnterGate);
@@ -157,6 +219,8 @@ int main() {
   for (const int signal : {SIGSEGV, SIGTRAP, SIGFPE, SIGILL, SIGBUS}) ::sigaction(signal, &action, nullptr);
   CheckMemory();
   CheckGates();
+  CheckRegistersAfterSystemCall();
+  CheckInterruptions();
   CheckInstructions();
   CheckVsyscall();
   CheckSingleStep();

@@ -44,6 +44,10 @@ inline constexpr uint64_t kBlockEntryUser = 0x5000;
 inline constexpr uint64_t kBlockStack = 0x6000;
 inline constexpr uint64_t kBlockStackTop = BLOCK_STACK_TOP;
 inline constexpr uint64_t kBlockIdtUser = 0x8000;
+// Each view has its own struct Exceptions at kBlockExceptions; the kernel reaches the user's one, too, at
+// kBlockUserExceptions.
+inline constexpr uint64_t kBlockExceptions = BLOCK_EXCEPTIONS;
+inline constexpr uint64_t kBlockUserExceptions = BLOCK_USER_EXCEPTIONS;
 inline constexpr uint64_t kTssInGdtPage = 0x800;
 
 // The selectors that the CPU shows at CPL 3 here, and what Xen shows a guest kernel.
@@ -60,10 +64,37 @@ struct InterruptFrame {
   uint64_t rsp;
   uint64_t ss;
 };
-struct GateFrame {
-  uint64_t rax;
-  InterruptFrame interrupt;
+
+// The page that the exceptions of one view are pushed to, each kind at a place of its own (TSS: IST 1-4 and
+// rsp0). A stub that loads cr3 ends with an iretq from the same place in the other view's page:
+//   breakpoint, fault  the user's: what the CPU pushed. The kernel's: constant, to `enter` and `fault_user`.
+//   gate, full         the kernel's: what the gate's int3 pushed. The user's: where the user goes on.
+struct Exceptions {
+  uint64_t
+      enter_root;  // the user's: the kernel's root, and the interrupted rax from an entry stub to its end
+  uint64_t kernel_rax;                // the kernel's
+  InterruptFrame fault_kernel_frame;  // the kernel's: constant, to `fault_kernel`
+  uint8_t unused0[BREAKPOINT_RIP - 0x38];
+  InterruptFrame breakpoint;
+  uint8_t unused1[FAULT_ERROR - BREAKPOINT_STACK];
+  union {
+    struct {
+      uint64_t fault_error;
+      InterruptFrame fault;
+    };
+    InterruptFrame fault_lead;  // in the kernel's: from where the error code is, as a stub has rsp there
+  };
+  uint8_t unused2[RETURN_RIP - FAULT_STACK];
+  InterruptFrame gate;
+  uint8_t unused3[FULL_R11 - RETURN_STACK];
+  uint64_t full_r11;  // popped first; so `full` is one word higher than what the int3 pushes
+  InterruptFrame full;
+  uint8_t unused4[OTHER_ERROR - 0xf08];
+  uint64_t error;  // rsp0: all other exceptions, of either view
+  InterruptFrame other;
+  uint8_t unused5[kPageSize - OTHER_STACK];
 };
+static_assert(sizeof(Exceptions) == kPageSize);
 
 struct Trap {
   uint64_t handler;  // 0: none
@@ -91,13 +122,8 @@ struct VmmCall {
 
 inline constexpr uint32_t kHypercalls = 64;
 
-// The data of one vCPU: one page, the exception stack at its end. The guest kernel can write to it, so the
-// VMM believes nothing in it.
+// The data of one vCPU: one page. The guest kernel can write to it, so the VMM believes nothing in it.
 struct Cpu {
-  uint64_t enter_root;  // the kernel's root; the interrupted rax between an entry stub and its end
-  uint64_t gate_root;   // what the kernel's gate loads into cr3
-  uint64_t gate_frame;  // address of the GateFrame it leaves through
-  uint64_t kernel_rax;
   uint64_t kernel_root;  // guest-physical
   uint64_t user_root;
   uint64_t kernel_sp;  // HYPERVISOR_stack_switch
@@ -111,24 +137,24 @@ struct Cpu {
   uint64_t hypercall_sp;  // the kernel's rsp during a hypercall, else 0
   uint64_t deliver_sp;
   uint64_t deliver_target;
-  uint64_t load_root_end;
+  // The first half of the #BP gate in the kernel's IDT, by where an int3 is to lead: gate_closed at all times
+  // but between the monitor's choice of another and its int3.
+  uint64_t gate_closed;       // the exit stub: the int3 is the kernel's own
+  uint64_t gate_return;       // stub_return
+  uint64_t gate_return_full;  // stub_return_full
   uint64_t on_hypercall;
   uint64_t on_enter;
-  uint64_t on_break;
   uint64_t on_inject;
   uint64_t on_bad_return;
   uint64_t fault_address;
-  InterruptFrame enter_frame;
-  InterruptFrame fault_user_frame;
-  InterruptFrame fault_kernel_frame;
-  GateFrame home_frame;
-  GateFrame user_frame;
   uint64_t count_syscalls;
   uint64_t count_faults;
   uint64_t count_events;
   // From here on for C++ alone.
-  uint64_t flush;       // a change of cr3 or a flush is due at the end of the hypercall
-  uint64_t low_frames;  // RAM is frames [0, low_frames) and [high_start, frames)
+  uint64_t gate_load;        // stub_load
+  uint64_t breakpoint_gate;  // address of that gate
+  uint64_t flush;            // a change of cr3 or a flush is due at the end of the hypercall
+  uint64_t low_frames;       // RAM is frames [0, low_frames) and [high_start, frames)
   uint64_t high_start;
   uint64_t frames;
   uint64_t page_types;   // address of uint8_t[frames]
@@ -151,61 +177,69 @@ struct Cpu {
   VmmCall call;
   Trap traps[kVectors];
   uint64_t count_hypercalls[kHypercalls];
-  uint8_t unused[0xfd0 - 0x6a0];
-  uint64_t exception_error;
-  InterruptFrame exception;
 };
-static_assert(sizeof(Cpu) == kPageSize);
+static_assert(sizeof(Cpu) <= kPageSize);
 
-#define HMVM_RING3_AT(member, offset) static_assert(offsetof(Cpu, member) == (offset))
-HMVM_RING3_AT(enter_root, CPU_ENTER_ROOT);
-HMVM_RING3_AT(gate_root, CPU_GATE_ROOT);
-HMVM_RING3_AT(gate_frame, CPU_GATE_FRAME);
-HMVM_RING3_AT(kernel_rax, CPU_KERNEL_RAX);
-HMVM_RING3_AT(kernel_root, CPU_KERNEL_ROOT);
-HMVM_RING3_AT(user_root, CPU_USER_ROOT);
-HMVM_RING3_AT(kernel_sp, CPU_KERNEL_SP);
-HMVM_RING3_AT(vcpu_info, CPU_VCPU_INFO);
-HMVM_RING3_AT(kernel_gs, CPU_KERNEL_GS);
-HMVM_RING3_AT(user_gs, CPU_USER_GS);
-HMVM_RING3_AT(syscall_entry, CPU_SYSCALL_ENTRY);
-HMVM_RING3_AT(event_entry, CPU_EVENT_ENTRY);
-HMVM_RING3_AT(page_fault_entry, CPU_PAGE_FAULT_ENTRY);
-HMVM_RING3_AT(user_mode, CPU_USER_MODE);
-HMVM_RING3_AT(hypercall_sp, CPU_HYPERCALL_SP);
-HMVM_RING3_AT(deliver_sp, CPU_DELIVER_SP);
-HMVM_RING3_AT(deliver_target, CPU_DELIVER_TARGET);
-HMVM_RING3_AT(load_root_end, CPU_LOAD_ROOT_END);
-HMVM_RING3_AT(on_hypercall, CPU_ON_HYPERCALL);
-HMVM_RING3_AT(on_enter, CPU_ON_ENTER);
-HMVM_RING3_AT(on_break, CPU_ON_BREAK);
-HMVM_RING3_AT(on_inject, CPU_ON_INJECT);
-HMVM_RING3_AT(on_bad_return, CPU_ON_BAD_RETURN);
-HMVM_RING3_AT(fault_address, CPU_FAULT_ADDRESS);
-HMVM_RING3_AT(enter_frame, CPU_ENTER_FRAME);
-HMVM_RING3_AT(fault_user_frame, CPU_FAULT_USER_FRAME);
-HMVM_RING3_AT(fault_kernel_frame, CPU_FAULT_KERNEL_FRAME);
-HMVM_RING3_AT(home_frame, CPU_HOME_FRAME);
-HMVM_RING3_AT(user_frame, CPU_USER_FRAME);
-HMVM_RING3_AT(count_syscalls, CPU_COUNT_SYSCALLS);
-HMVM_RING3_AT(count_faults, CPU_COUNT_FAULTS);
-HMVM_RING3_AT(count_events, CPU_COUNT_EVENTS);
-HMVM_RING3_AT(exception_error, EXCEPTION_ERROR);
-HMVM_RING3_AT(exception.rip, EXCEPTION_RIP);
-HMVM_RING3_AT(exception.cs, EXCEPTION_CS);
-HMVM_RING3_AT(exception.rflags, EXCEPTION_RFLAGS);
-HMVM_RING3_AT(exception.rsp, EXCEPTION_RSP);
+#define HMVM_RING3_AT(type, member, offset) static_assert(offsetof(type, member) == (offset))
+HMVM_RING3_AT(Cpu, kernel_root, CPU_KERNEL_ROOT);
+HMVM_RING3_AT(Cpu, user_root, CPU_USER_ROOT);
+HMVM_RING3_AT(Cpu, kernel_sp, CPU_KERNEL_SP);
+HMVM_RING3_AT(Cpu, vcpu_info, CPU_VCPU_INFO);
+HMVM_RING3_AT(Cpu, kernel_gs, CPU_KERNEL_GS);
+HMVM_RING3_AT(Cpu, user_gs, CPU_USER_GS);
+HMVM_RING3_AT(Cpu, syscall_entry, CPU_SYSCALL_ENTRY);
+HMVM_RING3_AT(Cpu, event_entry, CPU_EVENT_ENTRY);
+HMVM_RING3_AT(Cpu, page_fault_entry, CPU_PAGE_FAULT_ENTRY);
+HMVM_RING3_AT(Cpu, user_mode, CPU_USER_MODE);
+HMVM_RING3_AT(Cpu, hypercall_sp, CPU_HYPERCALL_SP);
+HMVM_RING3_AT(Cpu, deliver_sp, CPU_DELIVER_SP);
+HMVM_RING3_AT(Cpu, deliver_target, CPU_DELIVER_TARGET);
+HMVM_RING3_AT(Cpu, gate_closed, CPU_GATE_CLOSED);
+HMVM_RING3_AT(Cpu, gate_return, CPU_GATE_RETURN);
+HMVM_RING3_AT(Cpu, gate_return_full, CPU_GATE_RETURN_FULL);
+HMVM_RING3_AT(Cpu, on_hypercall, CPU_ON_HYPERCALL);
+HMVM_RING3_AT(Cpu, on_enter, CPU_ON_ENTER);
+HMVM_RING3_AT(Cpu, on_inject, CPU_ON_INJECT);
+HMVM_RING3_AT(Cpu, on_bad_return, CPU_ON_BAD_RETURN);
+HMVM_RING3_AT(Cpu, fault_address, CPU_FAULT_ADDRESS);
+HMVM_RING3_AT(Cpu, count_syscalls, CPU_COUNT_SYSCALLS);
+HMVM_RING3_AT(Cpu, count_faults, CPU_COUNT_FAULTS);
+HMVM_RING3_AT(Cpu, count_events, CPU_COUNT_EVENTS);
+HMVM_RING3_AT(Exceptions, enter_root, ENTER_ROOT);
+HMVM_RING3_AT(Exceptions, kernel_rax, KERNEL_RAX);
+HMVM_RING3_AT(Exceptions, fault_kernel_frame, FAULT_KERNEL_FRAME);
+HMVM_RING3_AT(Exceptions, breakpoint.rip, BREAKPOINT_RIP);
+HMVM_RING3_AT(Exceptions, breakpoint.rflags, BREAKPOINT_RFLAGS);
+HMVM_RING3_AT(Exceptions, breakpoint.rsp, BREAKPOINT_RSP);
+HMVM_RING3_AT(Exceptions, fault_error, FAULT_ERROR);
+HMVM_RING3_AT(Exceptions, fault.rip, FAULT_RIP);
+HMVM_RING3_AT(Exceptions, fault.cs, FAULT_CS);
+HMVM_RING3_AT(Exceptions, fault.rflags, FAULT_RFLAGS);
+HMVM_RING3_AT(Exceptions, fault.rsp, FAULT_RSP);
+HMVM_RING3_AT(Exceptions, gate.rip, RETURN_RIP);
+HMVM_RING3_AT(Exceptions, gate.rflags, RETURN_RFLAGS);
+HMVM_RING3_AT(Exceptions, gate.rsp, RETURN_RSP);
+HMVM_RING3_AT(Exceptions, full_r11, FULL_R11);
+HMVM_RING3_AT(Exceptions, full.rip, FULL_RIP);
+HMVM_RING3_AT(Exceptions, full.rflags, FULL_RFLAGS);
+HMVM_RING3_AT(Exceptions, full.rsp, FULL_RSP);
+HMVM_RING3_AT(Exceptions, error, OTHER_ERROR);
+HMVM_RING3_AT(Exceptions, other.rip, OTHER_RIP);
+HMVM_RING3_AT(Exceptions, other.rflags, OTHER_RFLAGS);
+HMVM_RING3_AT(Exceptions, other.rsp, OTHER_RSP);
 #undef HMVM_RING3_AT
 
 // At the start of the monitor's image. Addresses as linked, for the first vCPU's block.
 struct MonitorHeader {
   uint64_t magic;
-  uint64_t stub_enter, stub_fault_user, stub_fault_kernel, stub_gate, stub_gate_end, stub_exits;
-  uint64_t entry_start, enter, fault_user, fault_kernel, kernel_break, inject_kernel;
+  uint64_t stub_enter, stub_fault_user, stub_fault_kernel, stub_load, stub_return, stub_return_end;
+  uint64_t stub_return_full, stub_return_full_end, stub_exits;
+  uint64_t entry_start, enter, fault_user, fault_kernel, inject_kernel;
   uint64_t hypercall_return, hypercall_return_end, kernel_return, kernel_return_end;
-  uint64_t user_return, user_return_committed, user_return_end, fault_monitor, monitor_dead;
-  uint64_t load_root_end, call_vmm;
-  uint64_t on_hypercall, on_enter, on_break, on_inject, on_bad_return;
+  uint64_t user_return, user_return_committed, user_return_end;
+  uint64_t user_return_full, user_return_full_committed, user_return_full_end;
+  uint64_t fault_monitor, monitor_dead, call_vmm;
+  uint64_t on_hypercall, on_enter, on_inject, on_bad_return;
 };
 inline constexpr uint64_t kMonitorMagic = 0x336e6f4d6d76686d;
 inline constexpr uint64_t kExitStubBytes = 16;

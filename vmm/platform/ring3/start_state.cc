@@ -45,8 +45,6 @@ kvm_segment UserSegment(uint16_t selector, bool code) {
 
 void FillCpu(const StartState& state, Cpu* cpu) {
   cpu->kernel_root = state.root;
-  cpu->enter_root = state.root;
-  cpu->gate_root = state.root;
   cpu->user_root = state.user_root;
   cpu->kernel_sp = state.kernel_sp;
   cpu->kernel_gs = state.kernel_gs;

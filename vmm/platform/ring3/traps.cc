@@ -38,23 +38,24 @@ Traps::Traps(const Vcpu* vcpu, const Window* window, const GuestMemory* memory, 
       access_(memory) {}
 
 Result<Traps::Outcome> Traps::OnException(uint32_t vector) {
-  Cpu& cpu = this->cpu();
+  const Cpu& cpu = this->cpu();
   // From CPL 3 the CPU pushes to the top of the exception stack; elsewhere means that a stub faulted.
-  const uint64_t frame = block_ + kBlockCpu + (HasErrorCode(vector) ? EXCEPTION_ERROR : EXCEPTION_RIP);
-  if (vcpu_->run().s.regs.regs.rsp != frame) {
+  const uint64_t top = block_ + kBlockExceptions + (HasErrorCode(vector) ? OTHER_ERROR : OTHER_RIP);
+  if (vcpu_->run().s.regs.regs.rsp != top) {
     return Error{0, "exception " + std::to_string(vector) + " at CPL 0"};
   }
-  const uint64_t rip = cpu.exception.rip;
+  InterruptFrame& frame = Pushed().other;
+  const uint64_t rip = frame.rip;
   const bool user = cpu.user_mode != 0;
   if (!user && vector == kInvalidOpcode && rip == monitor_->call_vmm) {
     constexpr uint64_t kUd2Bytes = 2;
-    cpu.exception.rip = rip + kUd2Bytes;
+    frame.rip = rip + kUd2Bytes;
     return Outcome::kVmmCall;
   }
   const bool in_monitor = !user && Window::Contains(rip);
   if (in_monitor && (vector == kStackFault || vector == kGeneralProtection)) {
     // As a page fault would: a hypercall's pointer led nowhere.
-    cpu.exception.rip = monitor_->fault_monitor;
+    frame.rip = monitor_->fault_monitor;
     return Outcome::kAnswered;
   }
   if (in_monitor) {
@@ -69,14 +70,14 @@ Result<Traps::Outcome> Traps::OnException(uint32_t vector) {
   if (vector == kDebugException && user && rip == monitor_->entry_start) {
     // A single-stepped system call: the step ends behind `syscall`, on the way into the kernel, which takes
     // the trap flag from r11.
-    cpu.exception.rflags &= ~kTrapFlag;
+    frame.rflags &= ~kTrapFlag;
     return Outcome::kAnswered;
   }
   // Without the flag it was an icebp.
-  const bool stepped = vector == kDebugException && (cpu.exception.rflags & kTrapFlag) != 0;
-  UserException exception = {vector, HasErrorCode(vector) ? cpu.exception_error : 0};
-  if (user) exception = cpu.exception.cs == kUserCs ? AsOnACpu(exception) : InOtherCode();
-  cpu.exception.rip += exception.advance;
+  const bool stepped = vector == kDebugException && (frame.rflags & kTrapFlag) != 0;
+  UserException exception = {vector, HasErrorCode(vector) ? Pushed().error : 0};
+  if (user) exception = frame.cs == kUserCs ? AsOnACpu(exception) : InOtherCode();
+  frame.rip += exception.advance;
   if (cpu.traps[exception.vector].handler == 0) {
     return Error{0, "exception " + std::to_string(exception.vector) + " without a handler"};
   }
@@ -86,18 +87,18 @@ Result<Traps::Outcome> Traps::OnException(uint32_t vector) {
 
 UserException Traps::AsOnACpu(UserException seen) {
   if (seen.vector != kInvalidOpcode) return seen;
-  Cpu& cpu = this->cpu();
-  if (cpu.exception.rip == monitor_->entry_start) {
+  InterruptFrame& frame = Pushed().other;
+  if (frame.rip == monitor_->entry_start) {
     // The gate's int3, with an rsp that is not canonical, after a `syscall` of the program's.
     const kvm_regs& regs = vcpu_->run().s.regs.regs;
-    cpu.exception.rip = regs.rcx - kSyscallBytes;
-    cpu.exception.rflags = (regs.r11 & USER_FLAGS) | ALWAYS_FLAGS;
+    frame.rip = regs.rcx - kSyscallBytes;
+    frame.rflags = (regs.r11 & USER_FLAGS) | ALWAYS_FLAGS;
     return kBadStack;
   }
   uint8_t code[2];
   const std::span bytes = std::as_writable_bytes(std::span(code));
-  const bool both = access_.Read(cpu.user_root, cpu.exception.rip, bytes);
-  if (!both && !access_.Read(cpu.user_root, cpu.exception.rip, bytes.first(1))) return seen;
+  const bool both = access_.Read(cpu().user_root, frame.rip, bytes);
+  if (!both && !access_.Read(cpu().user_root, frame.rip, bytes.first(1))) return seen;
   return SoftwareInterrupt(std::span(code).first(both ? 2 : 1)).value_or(seen);
 }
 
@@ -106,7 +107,7 @@ UserException Traps::AsOnACpu(UserException seen) {
 // knows where the program was.
 UserException Traps::InOtherCode() {
   const Injection& injection = cpu().injection;
-  InterruptFrame& frame = cpu().exception;
+  InterruptFrame& frame = Pushed().other;
   if (frame.rip == InjectUser() && injection.armed != 0) {
     frame.rip = injection.rip;
     frame.rflags = injection.rflags;
@@ -139,9 +140,10 @@ Result<bool> Traps::OnInterpretedSyscall() {
 
 bool Traps::Emulate(uint32_t vector) {
   if (vector != kInvalidOpcode && vector != kGeneralProtection) return false;
-  Cpu& cpu = this->cpu();
+  const Cpu& cpu = this->cpu();
+  InterruptFrame& frame = Pushed().other;
   uint8_t code[kMaxInstructionBytes] = {};
-  const uint64_t rip = cpu.exception.rip;
+  const uint64_t rip = frame.rip;
   // What lies in a page that is not mapped stays zero: no instruction that we know.
   const uint64_t in_page = std::min<uint64_t>(sizeof(code), kPageSize - rip % kPageSize);
   if (!access_.Read(cpu.kernel_root, rip, std::as_writable_bytes(std::span(code, in_page)))) return false;
@@ -154,7 +156,7 @@ bool Traps::Emulate(uint32_t vector) {
                                                : emulator_.GeneralProtection(code, regs);
   if (!length.has_value()) return false;
   vcpu_->run().kvm_dirty_regs = KVM_SYNC_X86_REGS;
-  cpu.exception.rip = rip + *length;
+  frame.rip = rip + *length;
   return true;
 }
 
@@ -169,7 +171,7 @@ void Traps::Arm(uint64_t vector, uint64_t error, const InterruptFrame& interrupt
 
 // The exit stub's iretq will lead to an inject gate, and on to the kernel's handler.
 void Traps::Redirect(uint32_t vector, uint64_t error) {
-  InterruptFrame& frame = cpu().exception;
+  InterruptFrame& frame = Pushed().other;
   Arm(vector, error, frame);
   if (cpu().user_mode != 0) {
     frame = {.rip = InjectUser(), .cs = kUserCs, .rflags = frame.rflags, .rsp = kGateStack, .ss = kUserSs};
@@ -184,26 +186,33 @@ Result<> Traps::DeliverEvent() {
   kvm_regs& regs = vcpu_->run().s.regs.regs;
   Cpu& cpu = this->cpu();
   const auto in = [&regs](uint64_t start, uint64_t end) { return regs.rip >= start && regs.rip < end; };
-  for (const auto& [start, end] : {std::pair(monitor_->hypercall_return, monitor_->hypercall_return_end),
-                                   std::pair(monitor_->kernel_return, monitor_->kernel_return_end),
-                                   std::pair(monitor_->user_return, monitor_->user_return_committed)}) {
+  for (const auto& [start, end] :
+       {std::pair(monitor_->hypercall_return, monitor_->hypercall_return_end),
+        std::pair(monitor_->kernel_return, monitor_->kernel_return_end),
+        std::pair(monitor_->user_return, monitor_->user_return_committed),
+        std::pair(monitor_->user_return_full, monitor_->user_return_full_committed)}) {
     if (!in(start, end)) continue;
     regs.rip = start;
     vcpu_->run().kvm_dirty_regs = KVM_SYNC_X86_REGS;
     return {};
   }
-  const uint64_t user_frame = block_ + kBlockCpu + offsetof(Cpu, user_frame);
-  if (in(monitor_->user_return_committed, monitor_->user_return_end) ||
-      (in(monitor_->stub_gate, monitor_->stub_gate_end) && cpu.gate_frame == user_frame)) {
+  const bool full = in(monitor_->user_return_full_committed, monitor_->user_return_full_end) ||
+                    in(monitor_->stub_return_full, monitor_->stub_return_full_end);
+  if (full || in(monitor_->user_return_committed, monitor_->user_return_end) ||
+      in(monitor_->stub_return, monitor_->stub_return_end)) {
     if (cpu.injection.armed != 0) return {};
-    InterruptFrame& frame = cpu.user_frame.interrupt;
+    Exceptions& of_user = window_->exceptions(vcpu_->index(), true);
+    InterruptFrame& frame = full ? of_user.full : of_user.gate;
     Arm(kInjectEvent, 0, frame);
     frame.rip = InjectUser();
     frame.rsp = kGateStack;
     frame.rflags &= ~kTrapFlag;
     return {};
   }
-  if (Window::Contains(regs.rip) || cpu.injection.armed != 0) return {};
+  // A program at the end of its system call is interrupted as anywhere else: the monitor knows the place.
+  const uint64_t page = block_ + kBlockEntry;
+  const bool continuing = cpu.user_mode != 0 && in(page + USER_CONTINUE, page + USER_CONTINUE_END);
+  if ((Window::Contains(regs.rip) && !continuing) || cpu.injection.armed != 0) return {};
   // An exception on its way to the guest would be lost by setting registers; it leads into the kernel, which
   // looks for events when it leaves.
   HMVM_TRY_ASSIGN(const kvm_vcpu_events pending, vcpu_->Events());

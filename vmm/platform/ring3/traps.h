@@ -43,6 +43,8 @@ class Traps {
 
   uint64_t InjectUser() const { return block_ + kBlockEntry + USER_INJECT_GATE; }
   Cpu& cpu() const { return window_->cpu(vcpu_->index()); }
+  // Where the CPU pushed an exception that a stub exits for.
+  Exceptions& Pushed() const { return window_->exceptions(vcpu_->index(), cpu().user_mode != 0); }
 
   const Vcpu* vcpu_;
   const Window* window_;

@@ -48,13 +48,14 @@ VcpuRunner::VcpuRunner(const PlatformContext& context, const Hypercalls::Parts& 
 
 VcpuTurn VcpuRunner::Fail(const std::string& reason) const {
   const Cpu& cpu = this->cpu();
+  const Exceptions& pushed = shared_.window->exceptions(index(), cpu.user_mode != 0);
   char state[288];
   std::snprintf(state, sizeof(state),
                 "\nmonitor of vCPU %" PRIu32 ": user_mode=%" PRIu64 " kernel_root=0x%" PRIx64
                 " user_root=0x%" PRIx64 " exception rip=0x%" PRIx64 " rsp=0x%" PRIx64 " error=0x%" PRIx64
                 " fault_address=0x%" PRIx64,
-                index(), cpu.user_mode, cpu.kernel_root, cpu.user_root, cpu.exception.rip, cpu.exception.rsp,
-                cpu.exception_error, cpu.fault_address);
+                index(), cpu.user_mode, cpu.kernel_root, cpu.user_root, pushed.other.rip, pushed.other.rsp,
+                pushed.error, cpu.fault_address);
   return Ended(MachineEnd::kKvmError,
                "ring3: " + reason + state + "\n" + DescribeVcpu(*vcpu_, *context_.memory));
 }

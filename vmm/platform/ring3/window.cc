@@ -37,6 +37,26 @@ constexpr uint64_t kUserData = kUsed | kEntryUser | kEntryWritable | kEntryNoExe
 // Out of reach at CPL 3. Writable: exceptions push to it. Executable bits don't matter to data at CPL 0.
 constexpr uint64_t kSupervisor = kUsed | kEntryWritable;
 
+constexpr uint64_t kBreakpoint = 3;
+constexpr uint64_t kPageFault = 14;
+// Entries of the interrupt stack table, by what is pushed there (struct Exceptions).
+constexpr uint64_t kBreakpointStack = 1;
+constexpr uint64_t kFaultStack = 2;
+constexpr uint64_t kReturnStack = 3;
+constexpr uint64_t kFullStack = 4;
+
+// An interrupt gate (Intel SDM volume 3 §6.14.1); the second half has the upper 32 bits of the handler.
+constexpr uint64_t FirstHalfOfGate(uint64_t vector, uint64_t handler, uint64_t stack) {
+  constexpr uint64_t kInterruptGate = 0x8e;
+  constexpr uint64_t kStubsCs = 0x10;
+  const uint64_t type = kInterruptGate | (vector == kBreakpoint ? 3 << 5 : 0);
+  return (handler & 0xffff) | (kStubsCs << 16) | (stack << 32) | (type << 40) |
+         (((handler >> 16) & 0xffff) << 48);
+}
+uint64_t ExitStub(const MonitorHeader& monitor, uint64_t vector) {
+  return monitor.stub_exits + vector * kExitStubBytes;
+}
+
 uint64_t RoundUp(uint64_t value, uint64_t unit) { return (value + unit - 1) / unit * unit; }
 
 uint64_t PhysicalOfTable(uint64_t index) { return Window::PhysicalOf(kTablesOffset + index * kPageSize); }
@@ -151,15 +171,18 @@ void Window::MapBlock(uint64_t block) const {
     map(table, kBlockStubs, kBlockStubs, kSupervisor);
     map(table, kBlockGdt, kBlockGdt, kSupervisor);
   }
-  map(kKernelImage, kBlockIdtKernel, kBlockIdtKernel, kSupervisor);
+  // Writable: the monitor turns the gate of its int3.
+  map(kKernelImage, kBlockIdtKernel, kBlockIdtKernel, kUserData);
+  map(kKernelImage, kBlockExceptions, kBlockExceptions, kUserData);
+  map(kKernelImage, kBlockUserExceptions, kBlockUserExceptions, kUserData);
   map(kKernelImage, kBlockCpu, kBlockCpu, kUserData);
   map(kKernelImage, kBlockEntry, kBlockEntry, kUserCode);
   for (uint64_t page = kBlockStack; page < kBlockStackTop; page += kPageSize) {
     map(kKernelImage, page, page, kUserData);
   }
   map(kUserImage, kBlockIdtKernel, kBlockIdtUser, kSupervisor);
-  map(kUserImage, kBlockCpu, kBlockCpu, kSupervisor);
-  // All that a guest's user can reach: a page of int3.
+  map(kUserImage, kBlockExceptions, kBlockUserExceptions, kSupervisor);
+  // All that a guest's user can reach: a page of int3, and two instructions.
   map(kUserImage, kBlockEntry, kBlockEntryUser, kUserCode);
 }
 
@@ -179,35 +202,35 @@ void Window::BuildDescriptorTables(uint32_t vcpu) const {
   std::byte* const gdt = At(block + kBlockGdt);
   std::memcpy(gdt, kGdt, sizeof(kGdt));
 
-  // 64-bit TSS (Intel SDM volume 3 §8.7): the stack of exceptions from CPL 3, and no I/O bitmap, so that
-  // every port access at CPL 3 is a #GP.
+  // 64-bit TSS (Intel SDM volume 3 §8.7): where exceptions are pushed, and no I/O bitmap, so that every port
+  // access at CPL 3 is a #GP.
   constexpr uint64_t kRsp0 = 4;
+  constexpr uint64_t kIst1 = 36;
   constexpr uint64_t kIoMapBase = 102;
-  const uint64_t stack = AddressOf(block + kBlockCpu + kPageSize);
+  const auto set_stack = [gdt, block](uint64_t field, uint64_t top) {
+    const uint64_t stack = AddressOf(block + kBlockExceptions + top);
+    std::memcpy(gdt + kTssInGdtPage + field, &stack, sizeof(stack));
+  };
+  set_stack(kRsp0, OTHER_STACK);
+  set_stack(kIst1 + 8 * (kBreakpointStack - 1), BREAKPOINT_STACK);
+  set_stack(kIst1 + 8 * (kFaultStack - 1), FAULT_STACK);
+  set_stack(kIst1 + 8 * (kReturnStack - 1), RETURN_STACK);
+  set_stack(kIst1 + 8 * (kFullStack - 1), FULL_STACK);
   const uint16_t no_bitmap = 0xffff;
-  std::memcpy(gdt + kTssInGdtPage + kRsp0, &stack, sizeof(stack));
   std::memcpy(gdt + kTssInGdtPage + kIoMapBase, &no_bitmap, sizeof(no_bitmap));
 
-  const auto set_gate = [this, block](uint64_t idt, uint64_t vector, uint64_t handler) {
-    constexpr uint64_t kBreakpoint = 3;
-    constexpr uint64_t kInterruptGate = 0x8e;
-    const uint64_t type = kInterruptGate | (vector == kBreakpoint ? 3 << 5 : 0);
-    const uint64_t gate[2] = {
-        (handler & 0xffff) | (uint64_t{0x10} << 16) | (type << 40) | (((handler >> 16) & 0xffff) << 48),
-        handler >> 32};
+  const auto set_gate = [this, block](uint64_t idt, uint64_t vector, uint64_t handler, uint64_t stack) {
+    const uint64_t gate[2] = {FirstHalfOfGate(vector, handler, stack), handler >> 32};
     std::memcpy(At(block + idt + vector * sizeof(gate)), gate, sizeof(gate));
   };
   for (uint64_t vector = 0; vector < kVectors; ++vector) {
     for (const uint64_t idt : {kBlockIdtKernel, kBlockIdtUser}) {
-      set_gate(idt, vector, monitor.stub_exits + vector * kExitStubBytes);
+      set_gate(idt, vector, ExitStub(monitor, vector), 0);
     }
   }
-  constexpr uint64_t kBreakpoint = 3;
-  constexpr uint64_t kPageFault = 14;
-  set_gate(kBlockIdtKernel, kBreakpoint, monitor.stub_gate);
-  set_gate(kBlockIdtKernel, kPageFault, monitor.stub_fault_kernel);
-  set_gate(kBlockIdtUser, kBreakpoint, monitor.stub_enter);
-  set_gate(kBlockIdtUser, kPageFault, monitor.stub_fault_user);
+  set_gate(kBlockIdtKernel, kPageFault, monitor.stub_fault_kernel, 0);
+  set_gate(kBlockIdtUser, kBreakpoint, monitor.stub_enter, kBreakpointStack);
+  set_gate(kBlockIdtUser, kPageFault, monitor.stub_fault_user, kFaultStack);
 }
 
 void Window::BuildCpu(uint32_t vcpu, uint32_t vcpus, const GuestMemory& memory) const {
@@ -219,21 +242,27 @@ void Window::BuildCpu(uint32_t vcpu, uint32_t vcpus, const GuestMemory& memory) 
   const auto frame = [block](uint64_t rip) {
     return InterruptFrame{rip, kUserCs, kFlags, AddressOf(block + kBlockStackTop), kUserSs};
   };
-  data.enter_frame = frame(monitor.enter);
-  data.fault_user_frame = frame(monitor.fault_user);
-  data.fault_kernel_frame = frame(monitor.fault_kernel);
-  data.home_frame = {0, frame(monitor.kernel_break)};
-  data.user_frame = {0, {0, kUserCs, kFlags, 0, kUserSs}};
-  data.gate_frame = AddressOf(block + kBlockCpu + offsetof(Cpu, home_frame));
+  Exceptions& of_kernel = exceptions(vcpu, false);
+  Exceptions& of_user = exceptions(vcpu, true);
+  of_kernel = {};
+  of_user = {};
+  of_kernel.breakpoint = frame(monitor.enter);
+  of_kernel.fault_lead = frame(monitor.fault_user);
+  of_kernel.fault_kernel_frame = frame(monitor.fault_kernel);
+  // The rest of these is the return's to fill in.
+  of_user.gate = of_user.full = frame(0);
+  data.gate_closed = FirstHalfOfGate(kBreakpoint, ExitStub(monitor, kBreakpoint), 0);
+  data.gate_load = FirstHalfOfGate(kBreakpoint, monitor.stub_load, kReturnStack);
+  data.gate_return = FirstHalfOfGate(kBreakpoint, monitor.stub_return, kReturnStack);
+  data.gate_return_full = FirstHalfOfGate(kBreakpoint, monitor.stub_return_full, kFullStack);
+  data.breakpoint_gate = AddressOf(block + kBlockIdtKernel + IDT_BREAKPOINT);
   data.vcpu_info = AddressOf(kSharedInfoOffset + offsetof(SharedInfo, vcpu_info) + vcpu * sizeof(VcpuInfo));
   // Until the kernel names its own: an end with a report instead of a loop of page faults.
   data.syscall_entry = monitor.monitor_dead;
   data.event_entry = monitor.monitor_dead;
   data.page_fault_entry = monitor.monitor_dead;
-  data.load_root_end = monitor.load_root_end;
   data.on_hypercall = monitor.on_hypercall;
   data.on_enter = monitor.on_enter;
-  data.on_break = monitor.on_break;
   data.on_inject = monitor.on_inject;
   data.on_bad_return = monitor.on_bad_return;
   data.vcpu = vcpu;

@@ -25,6 +25,11 @@ class Window {
 
   // SAFETY of these: offsets are constants inside the mapping, page aligned.
   Cpu& cpu(uint32_t vcpu) const { return *reinterpret_cast<Cpu*>(At(BlockOffset(vcpu) + kBlockCpu)); }
+  // Of one view: what the CPU pushed for the exceptions under its page tables.
+  Exceptions& exceptions(uint32_t vcpu, bool of_user) const {
+    return *reinterpret_cast<Exceptions*>(
+        At(BlockOffset(vcpu) + (of_user ? kBlockUserExceptions : kBlockExceptions)));
+  }
   SharedInfo& shared_info() const { return *reinterpret_cast<SharedInfo*>(At(kSharedInfoOffset)); }
   // The monitor's addresses as vCPU `vcpu` has them. Our own copy: the guest can't change it.
   const MonitorHeader& header(uint32_t vcpu) const { return headers_[vcpu]; }

@@ -54,11 +54,15 @@ TEST_F(WindowTest, UserReachesOnePageOfEachVcpuAndCannotWriteIt) {
   }
 }
 
-TEST_F(WindowTest, UsersPageIsNothingButInt3) {
+TEST_F(WindowTest, UsersPageIsInt3ButForTheEndOfASystemCall) {
   for (uint32_t vcpu = 0; vcpu < kVcpus; ++vcpu) {
-    for (const std::byte byte :
-         window_.bytes().subspan(Window::BlockOffset(vcpu) + kBlockEntryUser, kPageSize)) {
-      ASSERT_EQ(byte, std::byte{0xcc}) << vcpu;
+    const auto page = window_.bytes().subspan(Window::BlockOffset(vcpu) + kBlockEntryUser, kPageSize);
+    // mov $USER_CONTINUE_R11, %r11d; jmp *%rcx
+    const uint8_t end[] = {0x41, 0xbb, 0x46, 0x02, 0x00, 0x00, 0xff, 0xe1};
+    static_assert(sizeof(end) == USER_CONTINUE_END - USER_CONTINUE);
+    for (uint64_t i = 0; i < kPageSize; ++i) {
+      const bool of_end = i >= USER_CONTINUE && i < USER_CONTINUE_END;
+      ASSERT_EQ(page[i], std::byte{of_end ? end[i - USER_CONTINUE] : uint8_t{0xcc}}) << vcpu << " " << i;
     }
   }
 }
@@ -66,7 +70,7 @@ TEST_F(WindowTest, UsersPageIsNothingButInt3) {
 TEST_F(WindowTest, KernelCannotReachStubsAndDescriptorTables) {
   const auto view = View(window_.kernel_view());
 
-  for (const uint64_t page : {kBlockIdtKernel, kBlockStubs, kBlockGdt}) {
+  for (const uint64_t page : {kBlockStubs, kBlockGdt}) {
     EXPECT_EQ(view.at(Window::AddressOf(kBlockOffset + page)) & kEntryUser, 0U) << page;
   }
 }
@@ -83,10 +87,23 @@ TEST_F(WindowTest, ViewsAgreeOnWhatStubsNeed) {
   const auto user = View(window_.cpu(0).user_view);
 
   // A stub changes from one view to the other between two instructions.
-  for (const uint64_t page : {kBlockStubs, kBlockGdt, kBlockCpu}) {
+  for (const uint64_t page : {kBlockStubs, kBlockGdt}) {
     const uint64_t address = Window::AddressOf(kBlockOffset + page);
     EXPECT_EQ(kernel.at(address) & kEntryAddress, user.at(address) & kEntryAddress) << page;
   }
+}
+
+// What a stub's iretq takes once cr3 is loaded is not what the exception pushed.
+TEST_F(WindowTest, ExceptionsOfEachViewHaveTheirOwnPage) {
+  const auto kernel = View(window_.kernel_view());
+  const auto user = View(window_.cpu(0).user_view);
+  const uint64_t address = Window::AddressOf(kBlockOffset + kBlockExceptions);
+  const uint64_t alias = Window::AddressOf(kBlockOffset + kBlockUserExceptions);
+
+  EXPECT_NE(kernel.at(address) & kEntryAddress, user.at(address) & kEntryAddress);
+  EXPECT_EQ(kernel.at(alias) & kEntryAddress, user.at(address) & kEntryAddress);
+  EXPECT_EQ(window_.exceptions(0, false).breakpoint.rip, window_.header(0).enter);
+  EXPECT_EQ(window_.exceptions(0, false).fault_lead.rip, window_.header(0).fault_user);
 }
 
 TEST_F(WindowTest, PageFaultsLeadElsewhereInEachView) {
@@ -115,8 +132,9 @@ TEST_F(WindowTest, BlockOfEachVcpuNamesItsOwnAddresses) {
   EXPECT_EQ(window_.header(1).entry_start, window_.header(0).entry_start + stride);
   EXPECT_EQ(window_.header(1).stub_exits, window_.header(0).stub_exits + stride);
   EXPECT_EQ(window_.header(1).call_vmm, window_.header(0).call_vmm);  // common text
-  EXPECT_EQ(window_.cpu(1).gate_frame, window_.cpu(0).gate_frame + stride);
-  EXPECT_EQ(window_.cpu(1).enter_frame.rip, window_.cpu(0).enter_frame.rip + stride);
+  EXPECT_EQ(window_.cpu(1).breakpoint_gate, window_.cpu(0).breakpoint_gate + stride);
+  EXPECT_EQ(window_.exceptions(1, false).breakpoint.rip,
+            window_.exceptions(0, false).breakpoint.rip + stride);
 }
 
 }  // namespace

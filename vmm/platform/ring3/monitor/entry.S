@@ -7,50 +7,64 @@
 #include "vmm/platform/ring3/monitor/offsets.h"
 
 #define CPU(field) (cpu + field)(%rip)
-#define EXCEPTION(field) (cpu + EXCEPTION_##field)(%rip)
+// struct Exceptions of the view that is loaded, and, in the kernel's view, of the user's.
+#define EXCEPTIONS(field) (exceptions + field)(%rip)
+#define USERS(field) (user_exceptions + field)(%rip)
 
 // ---------------------------------------------------------------------------------------------------------
 .section .stubs, "ax"
 
+// Each ends with an iretq from where the exception was pushed, but where cr3 has been loaded in between, that
+// address is another page (struct Exceptions): the CPU is led on by a frame that was there before. So no
+// instruction chooses where to go.
+
 // User view, #BP: every way in from the guest's user but a page fault. Nothing is decided here: the kernel's
-// page tables are loaded and `enter` looks at rip, natively and at all of it. xchg both saves rax and brings
-// the root; `enter` puts the root back.
+// page tables are loaded and `enter` looks at rip, natively and at all of it.
 .globl stub_enter
 stub_enter:
-  xchg %rax, CPU(CPU_ENTER_ROOT)
+  xchg %rax, EXCEPTIONS(ENTER_ROOT)  // saves the only register that is needed and brings the root
   mov %rax, %cr3
-  lea CPU(CPU_ENTER_FRAME), %rsp
-  iretq
+  iretq  // from the kernel's page, to `enter`
 
-// User view, #PF: the same with cr2 in rax.
+// User view, #PF: the same with cr2 in rax, which no native instruction can read.
 .globl stub_fault_user
 stub_fault_user:
-  xchg %rax, CPU(CPU_ENTER_ROOT)
+  xchg %rax, EXCEPTIONS(ENTER_ROOT)
   mov %rax, %cr3
   mov %cr2, %rax
-  lea CPU(CPU_FAULT_USER_FRAME), %rsp
-  iretq
+  iretq  // from the kernel's page, to `fault_user`
 
-// Kernel view, #PF: no change of page tables.
+// Kernel view, #PF: no change of page tables, so the place to go on at has to be named.
 .globl stub_fault_kernel
 stub_fault_kernel:
-  mov %rax, CPU(CPU_KERNEL_RAX)
+  mov %rax, EXCEPTIONS(KERNEL_RAX)
   mov %cr2, %rax
-  lea CPU(CPU_FAULT_KERNEL_FRAME), %rsp
+  lea EXCEPTIONS(FAULT_KERNEL_FRAME), %rsp
   iretq
 
-// Kernel view, #BP: the gate that loads cr3. Where it leads lies in gate_root and gate_frame: to the user while a
-// return to the user is under way, home (kernel_break) at all other times, so that an int3 of the kernel's own
-// is harmless. xchg leaves in gate_root what rax held: the return to the user passes kernel_root there.
-.globl stub_gate
-stub_gate:
-  xchg %rax, CPU(CPU_GATE_ROOT)
-  mov %rax, %cr3
-  mov CPU(CPU_GATE_FRAME), %rsp
-  pop %rax
+// Kernel view, #BP, while the monitor has the gate lead here: r11 is the root to load. Of the kernel itself: all
+// kernel roots have the same page, so the iretq leads behind the int3.
+.globl stub_load
+stub_load:
+  mov %r11, %cr3
   iretq
-.globl stub_gate_end
-stub_gate_end:
+
+// The user's root: the iretq takes `gate` in the user's page. r11 is then the user's business (continue).
+.globl stub_return
+stub_return:
+  mov %r11, %cr3
+  iretq
+.globl stub_return_end
+stub_return_end:
+
+// The same for a return that needs r11, too.
+.globl stub_return_full
+stub_return_full:
+  mov %r11, %cr3
+  pop %r11
+  iretq
+.globl stub_return_full_end
+stub_return_full_end:
 
 // All other vectors, both views: an exit to the VMM with the vector as port number, 16 bytes each.
 .balign 16
@@ -93,7 +107,7 @@ vector = 0
   pop %r11
   pop %rcx
 .endm
-// C++ handler in Cpu: (Cpu*, SavedRegisters*)
+// C++ handler in Cpu: (Cpu*, SavedRegisters*), and a third argument in rdx
 .macro CALL_HANDLER field
   lea cpu(%rip), %rdi
   mov %rsp, %rsi
@@ -106,9 +120,10 @@ vector = 0
   mov CPU(CPU_KERNEL_GS), \scratch
   wrgsbase \scratch
 .endm
-.macro GATE_LEADS_HOME scratch
-  lea CPU(CPU_HOME_FRAME), \scratch
-  mov \scratch, CPU(CPU_GATE_FRAME)
+// Where the next int3 under the kernel's page tables leads.
+.macro SET_GATE kind, scratch
+  mov CPU(\kind), \scratch
+  mov \scratch, (idt + IDT_BREAKPOINT)(%rip)
 .endm
 
 // LSTAR. Under the kernel's page tables `syscall` is a hypercall: rcx is the return address, r11 the flags, rax
@@ -186,8 +201,8 @@ kernel_return_end:
 
 iret_user:
   // An address that is not canonical would make iretq fault at CPL 0; Linux hears of it as of a fault of the user.
-  mov 0x20(%rsp), %rax
-  mov %rax, CPU(CPU_USER_FRAME + 0x08)
+  mov 0x20(%rsp), %rcx
+  mov %rcx, %rax
   shr $47, %rax
   jnz iret_bad
   // The CPU would refuse other selectors than these, which a program can put into a signal frame.
@@ -195,48 +210,72 @@ iret_user:
   jne iret_bad
   cmpq $USER_SS, 0x40(%rsp)
   jne iret_bad
-  mov 0x30(%rsp), %eax
-  and $USER_FLAGS, %eax
-  or $ALWAYS_FLAGS, %eax
-  mov %rax, CPU(CPU_USER_FRAME + 0x18)
-  mov 0x38(%rsp), %rax
-  mov %rax, CPU(CPU_USER_FRAME + 0x20)
-  mov (%rsp), %rax
-  mov %rax, CPU(CPU_USER_FRAME)
+  mov 0x30(%rsp), %r11d
+  and $USER_FLAGS, %r11d
+  or $ALWAYS_FLAGS, %r11d
   mov CPU(CPU_VCPU_INFO), %rax
   movb $0, VCPU_INFO_MASK(%rax)
   mov CPU(CPU_USER_GS), %rax
   wrgsbase %rax
-  mov CPU(CPU_USER_ROOT), %rax
-  mov %rax, CPU(CPU_GATE_ROOT)
-  lea CPU(CPU_USER_FRAME), %rax
-  mov %rax, CPU(CPU_GATE_FRAME)
+  mov CPU(CPU_KERNEL_ROOT), %rax
+  mov %rax, USERS(ENTER_ROOT)
   movb $1, CPU(CPU_USER_MODE)
-  mov 0x08(%rsp), %r11
-  mov 0x10(%rsp), %rcx
+  // Behind a `syscall`, as rcx and r11 tell, and not stepped? Then r11 is free: programs do not expect it kept.
+  cmp %rcx, 0x10(%rsp)
+  jne 1f
+  cmp %r11, 0x08(%rsp)
+  jne 1f
+  test $TRAP_FLAG, %r11d
+  jnz 1f
+  mov %r11, USERS(RETURN_RFLAGS)
+  mov 0x38(%rsp), %rax
+  mov %rax, USERS(RETURN_RSP)
+  lea (entry_start + USER_CONTINUE)(%rip), %rax
+  mov %rax, USERS(RETURN_RIP)
+  SET_GATE CPU_GATE_RETURN, %rax
+  mov (%rsp), %rax
 .globl user_return  // restarted as hypercall_return is
 user_return:
-  mov CPU(CPU_VCPU_INFO), %rax
-  cmpb $0, VCPU_INFO_PENDING(%rax)
+  mov CPU(CPU_VCPU_INFO), %r11
+  cmpb $0, VCPU_INFO_PENDING(%r11)
   jne iret_user_event
-// From here until the stub's iretq the VMM delivers an event by changing rip in user_frame.
+// From here until the stub's iretq the VMM delivers an event by changing rip in the frame.
 .globl user_return_committed
 user_return_committed:
-  mov CPU(CPU_KERNEL_ROOT), %rax
+  mov CPU(CPU_USER_ROOT), %r11
   int3
 .globl user_return_end
 user_return_end:
 
+1:
+  mov %rcx, USERS(FULL_RIP)
+  mov %r11, USERS(FULL_RFLAGS)
+  mov 0x38(%rsp), %rax
+  mov %rax, USERS(FULL_RSP)
+  mov 0x08(%rsp), %rax
+  mov %rax, USERS(FULL_R11)
+  SET_GATE CPU_GATE_RETURN_FULL, %rax
+  mov (%rsp), %rax
+  mov 0x10(%rsp), %rcx
+.globl user_return_full
+user_return_full:
+  mov CPU(CPU_VCPU_INFO), %r11
+  cmpb $0, VCPU_INFO_PENDING(%r11)
+  jne iret_user_event
+.globl user_return_full_committed
+user_return_full_committed:
+  mov CPU(CPU_USER_ROOT), %r11
+  int3
+.globl user_return_full_end
+user_return_full_end:
+
 // The frame of the return becomes the frame of the event.
 iret_user_event:
-  mov CPU(CPU_KERNEL_GS), %rax
-  wrgsbase %rax
-  GATE_LEADS_HOME %rax
-  mov CPU(CPU_KERNEL_ROOT), %rax
-  mov %rax, CPU(CPU_GATE_ROOT)
+  mov CPU(CPU_KERNEL_GS), %r11
+  wrgsbase %r11
+  SET_GATE CPU_GATE_CLOSED, %r11
   movb $0, CPU(CPU_USER_MODE)
-  mov (%rsp), %rax
-  mov %rcx, 0x10(%rsp)
+  mov 0x08(%rsp), %r11
   mov %r11, 0x18(%rsp)
   add $0x10, %rsp
   mov CPU(CPU_VCPU_INFO), %r11
@@ -254,37 +293,36 @@ iret_bad:
 .globl enter
 enter:
   lea (entry_start + USER_SYSCALL_GATE_END)(%rip), %rax
-  cmp %rax, EXCEPTION(RIP)
+  cmp %rax, USERS(BREAKPOINT_RIP)
   jne enter_other
   mov CPU(CPU_KERNEL_SP), %rsp
   // A program that jumps to the gate chooses r11: of flags it could not have, the kernel is not told.
   and $USER_FLAGS, %r11d
   or $ALWAYS_FLAGS, %r11d
   push $0x2b
-  push EXCEPTION(RSP)
+  push USERS(BREAKPOINT_RSP)
   push %r11
   push $0x33
   push %rcx
   push %r11
   push %rcx
   KERNEL_GS_BASE %r11
-  GATE_LEADS_HOME %r11
+  SET_GATE CPU_GATE_CLOSED, %r11
   movb $0, CPU(CPU_USER_MODE)
   mov CPU(CPU_VCPU_INFO), %r11
   movb $1, VCPU_INFO_MASK(%r11)
   incq CPU(CPU_COUNT_SYSCALLS)
-  mov CPU(CPU_KERNEL_ROOT), %r11
-  mov CPU(CPU_ENTER_ROOT), %rax
-  mov %r11, CPU(CPU_ENTER_ROOT)
+  mov USERS(ENTER_ROOT), %rax
   jmp *CPU(CPU_SYSCALL_ENTRY)
 
 enter_other:
-  mov CPU(CPU_KERNEL_ROOT), %rax
-  xchg %rax, CPU(CPU_ENTER_ROOT)
+  mov USERS(ENTER_ROOT), %rax
   lea stack_top(%rip), %rsp
   SAVE_REGISTERS
+  lea USERS(BREAKPOINT_RIP), %rdx
+enter_saved:
   KERNEL_GS_BASE %rax
-  GATE_LEADS_HOME %rax
+  SET_GATE CPU_GATE_CLOSED, %rax
   movb $0, CPU(CPU_USER_MODE)
   CALL_HANDLER CPU_ON_ENTER
 deliver:
@@ -295,43 +333,49 @@ deliver:
 // From stub_fault_user: rax is cr2, the user's rax lies in enter_root.
 .globl fault_user
 fault_user:
-  cmpw $USER_CS, EXCEPTION(CS)
-  jne enter_other
+  cmpw $USER_CS, USERS(FAULT_CS)
+  jne fault_other
   mov CPU(CPU_KERNEL_SP), %rsp
   push $0x2b
-  push EXCEPTION(RSP)
-  push EXCEPTION(RFLAGS)
+  push USERS(FAULT_RSP)
+  push USERS(FAULT_RFLAGS)
   push $0x33
-  push EXCEPTION(RIP)
-  push EXCEPTION(ERROR)
+  push USERS(FAULT_RIP)
+  push USERS(FAULT_ERROR)
   orl $4, (%rsp)  // also of an access that the CPU makes for the user, to a descriptor table
   push %r11
   push %rcx
   KERNEL_GS_BASE %r11
-  GATE_LEADS_HOME %r11
+  SET_GATE CPU_GATE_CLOSED, %r11
   movb $0, CPU(CPU_USER_MODE)
   mov CPU(CPU_VCPU_INFO), %r11
   movb $1, VCPU_INFO_MASK(%r11)
   mov %rax, VCPU_INFO_CR2(%r11)
   incq CPU(CPU_COUNT_FAULTS)
-  mov CPU(CPU_KERNEL_ROOT), %r11
-  mov CPU(CPU_ENTER_ROOT), %rax
-  mov %r11, CPU(CPU_ENTER_ROOT)
+  mov USERS(ENTER_ROOT), %rax
   jmp *CPU(CPU_PAGE_FAULT_ENTRY)
+
+// A fault in 32-bit code: the program ends.
+fault_other:
+  mov USERS(ENTER_ROOT), %rax
+  lea stack_top(%rip), %rsp
+  SAVE_REGISTERS
+  lea USERS(FAULT_RIP), %rdx
+  jmp enter_saved
 
 // From stub_fault_kernel: rax is cr2, the kernel's rax lies in kernel_rax.
 .globl fault_kernel
 fault_kernel:
-  cmpl $MONITOR_ADDRESS_HIGH, (cpu + EXCEPTION_RIP + 4)(%rip)
+  cmpl $MONITOR_ADDRESS_HIGH, EXCEPTIONS(OTHER_RIP + 4)
   je fault_monitor
-  mov EXCEPTION(RSP), %rsp
+  mov EXCEPTIONS(OTHER_RSP), %rsp
   and $-16, %rsp
   push $0x2b
-  push EXCEPTION(RSP)
-  push EXCEPTION(RFLAGS)
+  push EXCEPTIONS(OTHER_RSP)
+  push EXCEPTIONS(OTHER_RFLAGS)
   push $0xe030
-  push EXCEPTION(RIP)
-  push EXCEPTION(ERROR)
+  push EXCEPTIONS(OTHER_RIP)
+  push EXCEPTIONS(OTHER_ERROR)
   andl $~4, (%rsp)  // to the CPU the kernel is a user
   push %r11
   push %rcx
@@ -343,7 +387,7 @@ fault_kernel:
 1:
   movb $1, VCPU_INFO_MASK(%rcx)
   incq CPU(CPU_COUNT_FAULTS)
-  mov CPU(CPU_KERNEL_RAX), %rax
+  mov EXCEPTIONS(KERNEL_RAX), %rax
   jmp *CPU(CPU_PAGE_FAULT_ENTRY)
 
 // The monitor faulted: in a hypercall it followed a pointer of the guest's, which fails with -EFAULT. Elsewhere
@@ -362,22 +406,6 @@ fault_monitor:
 monitor_dead:
   ud2
 
-// From stub_gate on its way home: the end of load_root, or an int3 of the kernel's own with rax in gate_root.
-.globl kernel_break
-kernel_break:
-  mov CPU(CPU_LOAD_ROOT_END), %rax
-  cmp %rax, EXCEPTION(RIP)
-  mov CPU(CPU_KERNEL_ROOT), %rax
-  xchg %rax, CPU(CPU_GATE_ROOT)
-  jne 1f
-  mov EXCEPTION(RSP), %rsp
-  ret
-1:
-  lea stack_top(%rip), %rsp
-  SAVE_REGISTERS
-  CALL_HANDLER CPU_ON_BREAK
-  jmp deliver
-
 // The VMM sets rip to this when it injects into the kernel; rsp is still the kernel's.
 .globl inject_kernel
 inject_kernel:
@@ -388,21 +416,23 @@ inject_kernel:
   jmp deliver
 
 // ---------------------------------------------------------------------------------------------------------
-// The user's version of the entry page: gates at entry_start and at USER_INJECT_GATE, and no other instruction to
-// jump to.
+// The user's version of the entry page: gates at entry_start and at USER_INJECT_GATE, the last steps of a system call,
+// and int3 wherever else a program may jump to.
 .section .user, "ax"
-  .fill 4096, 1, 0xcc
+user_page:
+  .fill USER_CONTINUE, 1, 0xcc
+// From stub_return: all is the user's but r11, which has the root still, and rip, which is in rcx. Where either
+// instruction is interrupted, Deliver() says the user was at rcx, with this r11.
+  mov $USER_CONTINUE_R11, %r11d
+  jmp *%rcx
+user_continue_end:
+  .if user_continue_end - user_page != USER_CONTINUE_END
+  .error "USER_CONTINUE_END is wrong"
+  .endif
+  .fill 4096 - USER_CONTINUE_END, 1, 0xcc
 
 // ---------------------------------------------------------------------------------------------------------
 .section .text, "ax"
-
-// LoadRoot(): loads cr3 with gate_root, which the caller has set. Clobbers rax.
-.globl load_root
-load_root:
-  int3
-.globl load_root_end
-load_root_end:
-  ret  // never reached: kernel_break returns in its place
 
 // CallVmm(): a #UD, whose stub exits to the VMM; the arguments lie in Cpu::call.
 .globl call_vmm
@@ -412,9 +442,11 @@ call_vmm:
 
 .section .header, "a"
   .quad 0x336e6f4d6d76686d  // "mhvmMon3"
-  .quad stub_enter, stub_fault_user, stub_fault_kernel, stub_gate, stub_gate_end, stub_exits
-  .quad entry_start, enter, fault_user, fault_kernel, kernel_break, inject_kernel
+  .quad stub_enter, stub_fault_user, stub_fault_kernel, stub_load, stub_return, stub_return_end
+  .quad stub_return_full, stub_return_full_end, stub_exits
+  .quad entry_start, enter, fault_user, fault_kernel, inject_kernel
   .quad hypercall_return, hypercall_return_end, kernel_return, kernel_return_end
-  .quad user_return, user_return_committed, user_return_end, fault_monitor, monitor_dead
-  .quad load_root_end, call_vmm
-  .quad MonitorHypercall, MonitorEnter, MonitorBreak, MonitorInject, MonitorBadReturn
+  .quad user_return, user_return_committed, user_return_end
+  .quad user_return_full, user_return_full_committed, user_return_full_end
+  .quad fault_monitor, monitor_dead, call_vmm
+  .quad MonitorHypercall, MonitorEnter, MonitorInject, MonitorBadReturn

@@ -151,7 +151,6 @@ int64_t MmuExtended(Cpu& cpu, const MmuExtendedOperation* operations, uint64_t c
       case kMmuNewRoot:
         if (PrepareKernelRoot(cpu, argument) != 0) return kMonitorEinval;
         cpu.kernel_root = argument << 12;
-        cpu.enter_root = cpu.kernel_root;
         FlushLater(cpu);
         break;
       case kMmuNewUserRoot:

@@ -119,7 +119,7 @@ class Guest {
     }
     if (result != 0) return;
     if (operation.command == kMmuNewRoot) {
-      Check(cpu_.kernel_root == argument * kPageSize && cpu_.enter_root == cpu_.kernel_root);
+      Check(cpu_.kernel_root == argument * kPageSize);
       Check(Table(argument)[kMonitorSlot] == kViews[0] && Table(argument)[kDirectMapSlot] == kViews[1]);
     }
     if (operation.command == kMmuNewUserRoot && argument != 0 && dirty) {
@@ -134,7 +134,6 @@ class Guest {
     Check(IsRam(cpu_.kernel_root / kPageSize) && IsRam(cpu_.user_root / kPageSize));
     Cpu rest = cpu_;
     rest.kernel_root = before_.kernel_root;
-    rest.enter_root = before_.enter_root;
     rest.user_root = before_.user_root;
     rest.flush = before_.flush;
     rest.flush_vcpus = before_.flush_vcpus;

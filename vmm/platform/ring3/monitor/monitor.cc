@@ -14,7 +14,6 @@ struct SavedRegisters {
   uint64_t rax, rdi, rsi, rdx, r8, r9, r10, r11, rcx;
 };
 
-extern "C" void load_root();
 extern "C" void call_vmm();
 
 void WriteGsBase(uint64_t base) { asm volatile("wrgsbase %0" : : "r"(base)); }
@@ -131,8 +130,11 @@ void FlushIfDue(Cpu& cpu) {
   if (cpu.flush == 0) return;
   cpu.flush = 0;
   ++cpu.count_flushes;
-  cpu.gate_root = cpu.kernel_root;
-  asm volatile("call load_root" : : : "rax", "memory");
+  volatile uint64_t* const gate = reinterpret_cast<volatile uint64_t*>(cpu.breakpoint_gate);
+  *gate = cpu.gate_load;
+  register uint64_t root asm("r11") = cpu.kernel_root;
+  asm volatile("int3" : : "r"(root) : "memory");  // stub_load
+  *gate = cpu.gate_closed;
 }
 
 // ---- traps and events ----
@@ -193,28 +195,28 @@ void MonitorHypercall(Cpu* cpu, SavedRegisters* registers) {
 
 // From the user's view, through an int3 that is no system call: the VMM injects, or the int3 is the
 // program's. Or through any exception of a program in 32-bit code: no program may be there.
-void MonitorEnter(Cpu* cpu, SavedRegisters* registers) {
-  const uint64_t gate_end =
-      (reinterpret_cast<uint64_t>(cpu) & ~0xffffULL) + BLOCK_ENTRY + USER_INJECT_GATE + 1;
-  Injection& injection = cpu->injection;
-  if (cpu->exception.cs != kUserCs) {
-    Deliver(*cpu, *registers, {true, cpu->exception.rip, cpu->exception.rflags, cpu->exception.rsp},
-            kGeneralProtection, cpu->exception.cs & kSelectorInTable);
+void MonitorEnter(Cpu* cpu, SavedRegisters* registers, const InterruptFrame* pushed) {
+  const uint64_t page = (reinterpret_cast<uint64_t>(cpu) & ~(BLOCK_BYTES - 1ULL)) + BLOCK_ENTRY;
+  const Injection& injection = cpu->injection;
+  // Wherever this came from, an injection that has not led here by now never will.
+  const bool armed = injection.armed != 0;
+  cpu->injection.armed = 0;
+  const Interrupted at = {true, pushed->rip, pushed->rflags, pushed->rsp};
+  if (pushed->cs != kUserCs) {
+    Deliver(*cpu, *registers, at, kGeneralProtection, pushed->cs & kSelectorInTable);
     return;
   }
-  if (injection.armed != 0 && cpu->exception.rip == gate_end) {
-    injection.armed = 0;
-    Deliver(*cpu, *registers, {true, injection.rip, injection.rflags, injection.rsp}, injection.vector,
+  if (armed && pushed->rip == page + USER_INJECT_GATE + 1) {
+    uint64_t rip = injection.rip;
+    if (rip - page >= USER_CONTINUE && rip - page < USER_CONTINUE_END) {
+      rip = registers->rcx;
+      registers->r11 = USER_CONTINUE_R11;
+    }
+    Deliver(*cpu, *registers, {true, rip, injection.rflags, injection.rsp}, injection.vector,
             injection.error);
     return;
   }
-  Deliver(*cpu, *registers, {true, cpu->exception.rip, cpu->exception.rflags, cpu->exception.rsp},
-          kBreakpoint, 0);
-}
-
-void MonitorBreak(Cpu* cpu, SavedRegisters* registers) {
-  Deliver(*cpu, *registers, {false, cpu->exception.rip, cpu->exception.rflags, cpu->exception.rsp},
-          kBreakpoint, 0);
+  Deliver(*cpu, *registers, at, kBreakpoint, 0);
 }
 
 void MonitorInject(Cpu* cpu, SavedRegisters* registers) {
