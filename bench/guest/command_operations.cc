@@ -104,7 +104,7 @@ class RedisServer {
 
 // A sample is one run of redis-benchmark, its start included, shared among its requests.
 Operation Redis(const char* request) {
-  constexpr unsigned kRequests = 5000;
+  constexpr unsigned kRequests = 2000;
   return {"redis-benchmark -c 10, a " + std::string(request), 3, [request] {
             return [request, server = std::make_shared<RedisServer>()] {
               Sample sample = TimeOf(1, [&] {
