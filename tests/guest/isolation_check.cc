@@ -497,19 +497,39 @@ void CheckRegisters() {
     ::sched_yield();
   }
   TakeSignals();
+}
 
-  // After a system call rcx is where it returns to and r11 the flags.
-  uint64_t rcx;
-  uint64_t r11;
-  uint64_t here;
-  long parent = SYS_getppid;
-  asm volatile("syscall\n lea (%%rip), %0\n mov %%rcx, %1\n mov %%r11, %2"
-               : "=&r"(here), "=&r"(rcx), "=&r"(r11), "+a"(parent)
-               :
-               : "rcx", "r11", "memory");
-  if (here - rcx > 16 || (r11 & ~uint64_t{0xffff}) != 0 || (r11 & kFlagsNobodyGets) != 0) {
-    FAIL("after a system call at 0x%lx: rcx 0x%lx, r11 0x%lx", here, rcx, r11);
+constexpr uint64_t kBefore = 0x5aa5;  // in r11 before a system call; afterwards the flags are
+
+bool MayBeInR11(uint64_t value) {
+  return value == kBefore || ((value & ~uint64_t{0xffff}) == 0 && (value & kFlagsNobodyGets) == 0);
+}
+void LookAtR11(int, siginfo_t*, void* interrupted) {
+  const auto r11 = static_cast<uint64_t>(static_cast<ucontext_t*>(interrupted)->uc_mcontext.gregs[REG_R11]);
+  if (!MayBeInR11(r11)) FAIL("interrupted with 0x%lx in r11", r11);
+}
+
+// After a system call rcx is where it returns to and r11 the flags, whenever an interrupt comes.
+void CheckSystemCalls() {
+  struct sigaction action = {};
+  action.sa_sigaction = LookAtR11;
+  action.sa_flags = SA_SIGINFO | SA_RESTART;
+  ::sigaction(SIGALRM, &action, nullptr);
+  const itimerval often = {{0, 300}, {0, 300}};
+  ::setitimer(ITIMER_REAL, &often, nullptr);
+  for (int i = 0; i < 20000; ++i) {
+    uint64_t here, rcx, r11;
+    long parent = SYS_getppid;
+    asm volatile("mov %4, %%r11d\n syscall\n lea (%%rip), %0\n mov %%rcx, %1\n mov %%r11, %2"
+                 : "=&r"(here), "=&r"(rcx), "=&r"(r11), "+a"(parent)
+                 : "i"(kBefore)
+                 : "rcx", "r11", "memory");
+    if (here - rcx > 16 || !MayBeInR11(r11))
+      FAIL("after a system call at 0x%lx: rcx 0x%lx, r11 0x%lx", here, rcx, r11);
   }
+  const itimerval never = {};
+  ::setitimer(ITIMER_REAL, &never, nullptr);
+  TakeSignals();
 }
 
 // ---- every other instruction ----
@@ -655,6 +675,7 @@ int main() {
   CheckKernel();
   CheckGatesOnAllProcessors(gates);
   CheckRegisters();
+  CheckSystemCalls();
   CheckInstructions();
   RunAnyBytes();
 

@@ -213,7 +213,7 @@ class Vcpu {
         offset = kBlocks + Random() % 2 * kBlockBytes + 0x3000;  // Cpu: what is read most
         break;
       default:
-        offset = kBlocks + Random() % 2 * kBlockBytes + Random() % 9 * kPage;
+        offset = kBlocks + Random() % 2 * kBlockBytes + Random() % 11 * kPage;
         break;
     }
     offset = (offset & ~(kPage - 1)) + Random() % (Random() % 2 == 0 ? 0x680 : kPage - 512);
