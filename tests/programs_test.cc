@@ -29,6 +29,7 @@ void PrintTo(const Work& work, std::ostream* out) { *out << work.name; }
 constexpr Work kWorks[] = {
     {"Gcc", "work.c",
      "gcc -O2 -w -pthread -o c work.c -lm && ./c && gcc -static -w -pthread -o c work.c -lm && ./c"},
+    {"Timers", "timers.c", "gcc -O2 -w -o timers timers.c && ./timers"},
     {"GccMake", "build.sh", "./build.sh"},
     {"Gxx", "work.cc", "g++ -std=c++17 -O1 -pthread -o cc work.cc && ./cc"},
     {"Python", "work.py", "./work.py"},

@@ -244,6 +244,7 @@ user_return:
 user_return_committed:
   mov CPU(CPU_USER_ROOT), %r11
   int3
+  nop  // rip while KVM has the int3 under way: still on this way
 .globl user_return_end
 user_return_end:
 
@@ -266,6 +267,7 @@ user_return_full:
 user_return_full_committed:
   mov CPU(CPU_USER_ROOT), %r11
   int3
+  nop  // as above
 .globl user_return_full_end
 user_return_full_end:
 
