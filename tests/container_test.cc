@@ -141,6 +141,16 @@ TEST_F(ContainerTest, AUserWithoutRootHasNoCapabilitiesInEffect) {
   EXPECT_EQ(outcome.out, "CapEff:\t0000000000000000\n");
 }
 
+TEST_F(ContainerTest, AUserWithoutRootMayListenOnLowPortsAndPing) {
+  const Outcome served = ExecWith({"-u", "nobody"}, {"sh", "-c",
+                                                     "httpd -p 127.0.0.1:80 -h /etc && wget -q -O - "
+                                                     "http://127.0.0.1/hostname; killall httpd"});
+
+  EXPECT_EQ(served.out, Shell("hostname") + "\n") << Describe(served);
+  // busybox's ping asks for root before it tries.
+  EXPECT_EQ(Shell("cat /proc/sys/net/ipv4/ping_group_range"), "0\t2147483647");
+}
+
 TEST_F(ContainerTest, NamespacesAreTheContainersOwn) {
   EXPECT_EQ(Shell("ps | grep -c ' sleep 1000000$'"), "1");
   EXPECT_EQ(Shell("test $(readlink /proc/self/ns/pid) = $(readlink /proc/1/ns/pid) && echo same"), "same");

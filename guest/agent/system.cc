@@ -11,6 +11,8 @@
 #include <unistd.h>
 
 #include <cstring>
+#include <string>
+#include <utility>
 
 #include "base/file.h"
 #include "guest/agent/cgroup.h"
@@ -25,14 +27,11 @@ Result<> Mount(const char* type, const char* target, unsigned long flags) {
   return {};
 }
 
-// Anonymous memory in folios, where the kernel knows them: on the ring3 platform, which has no huge pages, a
-// first touch costs a tenth. 128 KiB, and 64 KiB where that does not fit.
+// Anonymous memory in folios of 64 KiB, where the kernel knows them: on the ring3 platform, which has no huge
+// pages, a first touch costs a tenth.
 void EnableLargeFolios() {
-  for (const char* size : {"128kB", "64kB"}) {
-    const auto control =
-        OpenFile(std::string("/sys/kernel/mm/transparent_hugepage/hugepages-") + size + "/enabled", O_WRONLY);
-    if (control.has_value()) (void)WriteAll(control->get(), "always").has_value();
-  }
+  const auto control = OpenFile("/sys/kernel/mm/transparent_hugepage/hugepages-64kB/enabled", O_WRONLY);
+  if (control.has_value()) (void)WriteAll(control->get(), "always").has_value();
 }
 
 // pivot_root(2) refuses to leave the kernel's own first root, in which we start: go to a bind mount of it.
@@ -54,6 +53,16 @@ Result<> BringLoopbackUp() {
   return {};
 }
 
+// docker's defaults for a network of the container's own: who is not root may listen on port 80 and send
+// pings.
+void OpenNetworkToUsers() {
+  for (const auto& [name, value] :
+       {std::pair("ip_unprivileged_port_start", "0"), std::pair("ping_group_range", "0 2147483647")}) {
+    const auto setting = OpenFile(std::string("/proc/sys/net/ipv4/") + name, O_WRONLY);
+    if (setting.has_value()) (void)WriteAll(setting->get(), value).has_value();
+  }
+}
+
 }  // namespace
 
 Result<> PrepareSystem() {
@@ -67,6 +76,7 @@ Result<> PrepareSystem() {
   // Descriptors of all streams of all processes; containers set their own limit.
   const rlimit files = {.rlim_cur = 1 << 20, .rlim_max = 1 << 20};
   ::setrlimit(RLIMIT_NOFILE, &files);
+  OpenNetworkToUsers();
   return BringLoopbackUp();
 }
 
