@@ -65,6 +65,16 @@ TEST_F(SignalTest, DebuggersSeeWhatTheySeeOnTheHost) {
   EXPECT_THAT(Lines(guest.out), testing::ContainerEq(Lines(host.out)));
 }
 
+// Rather than taken and never seen again.
+TEST_F(SignalTest, WhatThePlatformHasNotIsRefused) {
+  const Outcome guest = Exec({"debug_check", "missing"});
+
+  EXPECT_EQ(guest.out,
+            "perf breakpoint: Operation not supported\n"
+            "ptrace breakpoint: Operation not supported\n"
+            "modify_ldt: Function not implemented\n");
+}
+
 // A program finds the host's selector of 32-bit code, whatever descriptor table the guest has; it gets no
 // further.
 TEST_F(SignalTest, ThirtyTwoBitCodeEndsWithASignal) {

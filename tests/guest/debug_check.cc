@@ -1,8 +1,10 @@
 // debug_check: what a debugger sees: single steps, breakpoints, registers, system call stops, seccomp and
 // perf events, a line each. Says the same on every machine that runs Linux as it should: the test compares
 // the guest with the host. Linked at a fixed address; the code that is debugged lies at a fixed address, too.
+#include <asm/ldt.h>
 #include <elf.h>
 #include <linux/filter.h>
+#include <linux/hw_breakpoint.h>
 #include <linux/perf_event.h>
 #include <linux/seccomp.h>
 #include <sched.h>
@@ -342,10 +344,40 @@ void CheckPerf() {
   say("cpu-migrations", CountOf(PERF_COUNT_SW_CPU_MIGRATIONS, TouchPages), 0);
 }
 
+// What the platform hasn't got: hardware breakpoints and segments of a program's own.
+void CheckMissing() {
+  perf_event_attr attributes = {};
+  attributes.type = PERF_TYPE_BREAKPOINT;
+  attributes.size = sizeof(attributes);
+  attributes.bp_type = HW_BREAKPOINT_X;
+  attributes.bp_addr = kCode;
+  attributes.bp_len = sizeof(long);
+  attributes.exclude_kernel = 1;
+  std::printf("perf breakpoint: %s\n",
+              ::syscall(SYS_perf_event_open, &attributes, 0, -1, -1, 0) < 0 ? std::strerror(errno) : "taken");
+  const pid_t child = Traced("\xcc"sv);
+  const auto poke = [child](size_t index, uint64_t value) {
+    return ::ptrace(PTRACE_POKEUSER, child, Pointer(offsetof(user, u_debugreg) + index * sizeof(long)),
+                    Pointer(value));
+  };
+  std::printf("ptrace breakpoint: %s\n",
+              poke(0, kCode) != 0 || poke(7, 1) != 0 ? std::strerror(errno) : "taken");
+  End(child);
+  user_desc segment = {};
+  segment.limit = 0xfffff;
+  segment.seg_32bit = 1;
+  std::printf("modify_ldt: %s\n",
+              ::syscall(SYS_modify_ldt, 1, &segment, sizeof(segment)) < 0 ? std::strerror(errno) : "taken");
+}
+
 }  // namespace
 
-int main() {
+int main(int argc, char** argv) {
   std::setvbuf(stdout, nullptr, _IOLBF, 0);
+  if (argc > 1 && argv[1] == "missing"sv) {
+    CheckMissing();
+    return 0;
+  }
   CheckSteps();
   CheckBreakpoint();
   CheckSystemCallStops();

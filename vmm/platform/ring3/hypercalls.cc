@@ -74,9 +74,14 @@ int64_t Hypercalls::SetTrapTable(const Arguments& arguments) {
 }
 
 int64_t Hypercalls::SetDebugRegister(const Arguments& arguments) {
-  constexpr uint64_t kDebugStatus = 6;
-  if (arguments[0] == kDebugStatus) debug_status_ = arguments[1];
-  return 0;  // DR0-3 and DR7: no hardware breakpoints, which Linux learns by their not happening
+  constexpr uint64_t kDebugStatus = 6, kDebugControl = 7;
+  constexpr uint64_t kBreakpointsEnabled = 0xff;
+  const uint64_t value = arguments[1];
+  if (arguments[0] == kDebugStatus) debug_status_ = value;
+  // This KVM loads no breakpoints for CPL 3, whichever way it is told of them. Our kernel asks for one at
+  // boot and then refuses them to its programs; others learn by their not happening.
+  if (arguments[0] == kDebugControl && (value & kBreakpointsEnabled) != 0) return -EOPNOTSUPP;
+  return 0;
 }
 
 int64_t Hypercalls::GetDebugRegister(const Arguments& arguments) {

@@ -211,6 +211,12 @@ TEST_F(HypercallsTest, DebugStatusIsWhatTheGuestLeftThere) {
   EXPECT_EQ(guest_.Call(kHypercallGetDebugreg, status), 0xffff0ff0);
 }
 
+TEST_F(HypercallsTest, BreakpointsAreRefused) {
+  EXPECT_EQ(guest_.Call(kHypercallSetDebugreg, {0, 0x1000}), 0);
+  EXPECT_EQ(guest_.Call(kHypercallSetDebugreg, {7, 0x402}), -EOPNOTSUPP);
+  EXPECT_EQ(guest_.Call(kHypercallSetDebugreg, {7, 0x400}), 0);
+}
+
 TEST_F(HypercallsTest, EveryNumberOfTheTableHasAName) {
   EXPECT_EQ(Hypercalls::NameOf(kHypercallMmuUpdate), "mmu_update");
   EXPECT_EQ(Hypercalls::NameOf(kHypercallSchedOp), "sched_op");
