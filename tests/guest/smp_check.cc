@@ -7,6 +7,7 @@
 // counter, even before it and odd after: a reader that saw the counter odd before and after a read must have
 // read the new contents.
 #include <fcntl.h>
+#include <linux/perf_event.h>
 #include <sched.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -14,6 +15,7 @@
 #include <sys/mount.h>
 #include <sys/reboot.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/sysinfo.h>
 #include <sys/uio.h>
 #include <sys/wait.h>
@@ -475,6 +477,40 @@ void CheckNumbers(int cpus) {
   }
 }
 
+// Switches a static key in the kernel's page-fault path on and off, for which it puts an int3 into its own
+// text while the other vCPUs run there.
+void ChangeText(int cpus, uint64_t changes) {
+  std::atomic<bool> end{false};
+  std::vector<std::thread> others;
+  for (int cpu = 1; cpu < cpus; ++cpu) {
+    others.emplace_back([cpu, &end] {
+      RunOn(cpu);
+      auto* const page = static_cast<volatile char*>(
+          ::mmap(nullptr, kPage, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+      while (!end.load()) {
+        *page = 1;
+        ::madvise(const_cast<char*>(page), kPage, MADV_DONTNEED);
+      }
+    });
+  }
+  RunOn(0);
+  for (uint64_t i = 0; i < changes; ++i) {
+    perf_event_attr attributes = {};
+    attributes.type = PERF_TYPE_SOFTWARE;
+    attributes.size = sizeof(attributes);
+    attributes.config = PERF_COUNT_SW_PAGE_FAULTS;
+    const long fd = ::syscall(SYS_perf_event_open, &attributes, 0, -1, -1, 0);
+    if (fd < 0) {
+      Fail("perf_event_open", i);
+      break;
+    }
+    ::close(static_cast<int>(fd));
+  }
+  end = true;
+  for (std::thread& other : others) other.join();
+  Say("changes of the kernel's text", changes);
+}
+
 }  // namespace
 
 int main() {
@@ -516,6 +552,7 @@ int main() {
     Poke(cpus, kRounds);
     Fork(cpus, kRounds / 4);
     FlushEachOther(cpus, kRounds);
+    ChangeText(cpus, kRounds);
   }
   if (failures != 0) return 1;
   ::sync();

@@ -181,8 +181,9 @@ void Traps::Redirect(uint32_t vector, uint64_t error) {
   frame.rflags &= ~kTrapFlag;
 }
 
-Result<> Traps::DeliverEvent() {
-  if (!events_->Deliverable(vcpu_->index())) return {};
+void Traps::DeliverEvent() {
+  vcpu_->run().request_interrupt_window = 0;
+  if (!events_->Deliverable(vcpu_->index())) return;
   kvm_regs& regs = vcpu_->run().s.regs.regs;
   Cpu& cpu = this->cpu();
   const auto in = [&regs](uint64_t start, uint64_t end) { return regs.rip >= start && regs.rip < end; };
@@ -194,29 +195,31 @@ Result<> Traps::DeliverEvent() {
     if (!in(start, end)) continue;
     regs.rip = start;
     vcpu_->run().kvm_dirty_regs = KVM_SYNC_X86_REGS;
-    return {};
+    return;
   }
   const bool full = in(monitor_->user_return_full_committed, monitor_->user_return_full_end) ||
                     in(monitor_->stub_return_full, monitor_->stub_return_full_end);
   if (full || in(monitor_->user_return_committed, monitor_->user_return_end) ||
       in(monitor_->stub_return, monitor_->stub_return_end)) {
-    if (cpu.injection.armed != 0) return {};
+    if (cpu.injection.armed != 0) return;
     Exceptions& of_user = window_->exceptions(vcpu_->index(), true);
     InterruptFrame& frame = full ? of_user.full : of_user.gate;
     Arm(kInjectEvent, 0, frame);
     frame.rip = InjectUser();
     frame.rsp = kGateStack;
     frame.rflags &= ~kTrapFlag;
-    return {};
+    return;
   }
   // A program at the end of its system call is interrupted as anywhere else: the monitor knows the place.
   const uint64_t page = block_ + kBlockEntry;
   const bool continuing = cpu.user_mode != 0 && in(page + USER_CONTINUE, page + USER_CONTINUE_END);
-  if ((Window::Contains(regs.rip) && !continuing) || cpu.injection.armed != 0) return {};
-  // An exception on its way to the guest would be lost by setting registers; it leads into the kernel, which
-  // looks for events when it leaves.
-  HMVM_TRY_ASSIGN(const kvm_vcpu_events pending, vcpu_->Events());
-  if (pending.exception.injected != 0 || pending.exception.pending != 0) return {};
+  if ((Window::Contains(regs.rip) && !continuing) || cpu.injection.armed != 0) return;
+  // An exception that KVM is about to deliver would be lost by setting registers, and KVM_GET_VCPU_EVENTS does
+  // not tell of an int3. So the event waits until KVM says that nothing is on its way.
+  if (vcpu_->run().ready_for_interrupt_injection == 0) {
+    vcpu_->run().request_interrupt_window = 1;
+    return;
+  }
   Arm(kInjectEvent, 0,
       {.rip = regs.rip, .cs = kUserCs, .rflags = regs.rflags, .rsp = regs.rsp, .ss = kUserSs});
   if (cpu.user_mode != 0) {
@@ -227,7 +230,7 @@ Result<> Traps::DeliverEvent() {
   }
   regs.rflags &= ~kTrapFlag;
   vcpu_->run().kvm_dirty_regs = KVM_SYNC_X86_REGS;
-  return {};
+  return;
 }
 
 }  // namespace hmvm::ring3

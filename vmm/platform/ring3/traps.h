@@ -30,9 +30,10 @@ class Traps {
   // KVM gave up on an instruction. true: it was a program's `syscall`, which has been put right.
   Result<bool> OnInterpretedSyscall();
 
-  // KVM_RUN ended without an exit: has a pending event delivered, if the guest takes it now. Where the vCPU
-  // is in the monitor, the monitor either looks for events later on its way or is brought to look again.
-  Result<> DeliverEvent();
+  // KVM_RUN ended without an exit, or as DeliverEvent() has asked it to (KVM_EXIT_IRQ_WINDOW_OPEN): has a
+  // pending event delivered, if the guest takes it now. Where the vCPU is in the monitor, the monitor either
+  // looks for events later on its way or is brought to look again.
+  void DeliverEvent();
 
  private:
   bool Emulate(uint32_t vector);

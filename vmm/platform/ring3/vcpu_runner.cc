@@ -78,7 +78,7 @@ Result<VcpuTurn> VcpuRunner::RunOnce() {
     counters_.interrupted.fetch_add(1, std::memory_order_relaxed);
     if (timer_.TakeExpired()) shared_.events->SendTimer(index());
     EnterRunstate(kRunning);
-    HMVM_TRY(traps_.DeliverEvent());
+    traps_.DeliverEvent();
     return Turn(VcpuTurn::Kind::kInterrupted);
   }
   const kvm_run& run = vcpu_->run();
@@ -87,6 +87,9 @@ Result<VcpuTurn> VcpuRunner::RunOnce() {
       return OnIo();
     case KVM_EXIT_MMIO:
       return OnMmio();
+    case KVM_EXIT_IRQ_WINDOW_OPEN:
+      traps_.DeliverEvent();
+      return VcpuTurn{};
     case KVM_EXIT_SHUTDOWN:
       return Fail("triple fault");
     case KVM_EXIT_FAIL_ENTRY:
