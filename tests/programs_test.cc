@@ -42,7 +42,7 @@ constexpr Work kWorks[] = {
     {"Strace", "strace.sh", "./strace.sh"},
 };
 
-constexpr int kCpus[] = {1};
+constexpr int kCpus[] = {1, 2};
 
 class ProgramsTest : public testing::TestWithParam<std::tuple<int, Work>> {
  protected:

@@ -473,7 +473,10 @@ void Measure(int cpus) {
 void CheckNumbers(int cpus) {
   for (int cpu = 0; cpu < cpus; ++cpu) {
     RunOn(cpu);
-    if (::sched_getcpu() != cpu) Fail("sched_getcpu", static_cast<uint64_t>(::sched_getcpu()));
+    if (::sched_getcpu() != cpu) Fail("sched_getcpu", static_cast<uint64_t>(::sched_getcpu()));  // rseq's
+    unsigned number = ~0U;
+    if (::getcpu(&number, nullptr) != 0 || number != static_cast<unsigned>(cpu))
+      Fail("getcpu", number);  // the vdso's
   }
 }
 

@@ -46,7 +46,8 @@ int main() {
       if (i == 5) throw std::out_of_range("of thread " + std::to_string(i));
       std::vector<long> numbers(100000);
       std::iota(numbers.begin(), numbers.end(), i);
-      std::sort(numbers.begin(), numbers.end(), [](long a, long b) { return a * 7919 % 10007 < b * 7919 % 10007; });
+      std::sort(numbers.begin(), numbers.end(),
+                [](long a, long b) { return a * 7919 % 10007 < b * 7919 % 10007; });
       return std::accumulate(numbers.begin(), numbers.begin() + 1000, 0L);
     }));
   }
@@ -65,5 +66,6 @@ int main() {
     if (count > 1) std::cout << word << "=" << count << " ";
   const std::regex pattern("(\\w)(\\w*)(\\w)");
   std::cout << std::regex_replace("swap the ends of words", pattern, "$3$2$1") << "\n"
-            << std::setprecision(17) << std::hexfloat << 1.0 / 3 << " " << std::defaultfloat << 2.0 / 3 << "\n";
+            << std::setprecision(17) << std::hexfloat << 1.0 / 3 << " " << std::defaultfloat << 2.0 / 3
+            << "\n";
 }
