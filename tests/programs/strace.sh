@@ -1,7 +1,8 @@
 #!/bin/bash
-# strace -f over processes, signals and a seccomp filter of its own. Prints its log without addresses, pids and times.
+# strace -f over processes, signals and a seccomp filter of its own. Prints its log without addresses, pids and times, nor
+# the spaces that align it, which depend on a pid's length.
 set -eu
-normal() { sed -E 's/^[0-9]+ +//; s/0x[0-9a-f]{6,}/ADDRESS/g; s/\b(si_pid|si_utime|si_stime|child_tidptr)=[A-Za-z0-9]+/\1=N/; s/\b[0-9]{2,}\b/N/g'; }
+normal() { sed -E 's/^[0-9]+ +//; s/0x[0-9a-f]{6,}/ADDRESS/g; s/\b(si_pid|si_utime|si_stime|child_tidptr)=[A-Za-z0-9]+/\1=N/; s/\b[0-9]{2,}\b/N/g; s/ +/ /g'; }
 calls=execve,openat,write,exit_group,kill,pipe2,dup2,rt_sigreturn
 echo '== one process'
 strace -o log -e trace=$calls cat /etc/debian_version >/dev/null

@@ -214,8 +214,8 @@ void Traps::DeliverEvent() {
   const uint64_t page = block_ + kBlockEntry;
   const bool continuing = cpu.user_mode != 0 && in(page + USER_CONTINUE, page + USER_CONTINUE_END);
   if ((Window::Contains(regs.rip) && !continuing) || cpu.injection.armed != 0) return;
-  // An exception that KVM is about to deliver would be lost by setting registers, and KVM_GET_VCPU_EVENTS does
-  // not tell of an int3. So the event waits until KVM says that nothing is on its way.
+  // An exception that KVM is about to deliver would be lost by setting registers, and KVM_GET_VCPU_EVENTS
+  // does not tell of an int3. So the event waits until KVM says that nothing is on its way.
   if (vcpu_->run().ready_for_interrupt_injection == 0) {
     vcpu_->run().request_interrupt_window = 1;
     return;
