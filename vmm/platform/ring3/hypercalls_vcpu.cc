@@ -11,11 +11,12 @@ void WriteRunstate(const GuestAccess& access, uint64_t root, uint64_t area, cons
   RunstateInfo shown = info;
   shown.entry_time_ns |= kRunstateUpdate;
   constexpr uint64_t kEntryTime = offsetof(RunstateInfo, entry_time_ns);
-  // Three writes in order: a reader that saw a piece of the second reads again.
+  // Three writes in order: a reader that saw a piece of the second reads again. The CPU keeps the order of
+  // stores; the compiler is to do so, too.
   if (!access.Write(root, area + kEntryTime, shown.entry_time_ns)) return;
-  std::atomic_thread_fence(std::memory_order_seq_cst);
+  std::atomic_signal_fence(std::memory_order_seq_cst);
   static_cast<void>(access.Write(root, area, shown));
-  std::atomic_thread_fence(std::memory_order_seq_cst);
+  std::atomic_signal_fence(std::memory_order_seq_cst);
   static_cast<void>(access.Write(root, area + kEntryTime, info.entry_time_ns));
 }
 
