@@ -99,7 +99,9 @@ void ContainerStore::Sweep() const {
 Result<> ContainerStore::Add(const ContainerRecord& record) const {
   HMVM_TRY_ASSIGN(const UniqueFd lock, Lock());
   Sweep();
-  if (!record.id.starts_with(record.name)) {  // a name made of the random id needs no look at all the others
+  // A name made of the random id needs no look at all the others. One that was given may begin the id by
+  // chance.
+  if (record.name != record.id.substr(0, 12)) {
     HMVM_TRY_ASSIGN(const std::vector<Entry> entries, List());
     for (const Entry& other : entries) {
       if (other.record.name != record.name) continue;

@@ -86,6 +86,13 @@ TEST_F(ContainerStoreTest, ATakenNameIsRefusedAndLeavesNothing) {
   EXPECT_FALSE(fs::exists(store_->RunFolder(second.id)));
 }
 
+TEST_F(ContainerStoreTest, ATakenNameIsRefusedAlsoWhereTheNewIdBeginsWithIt) {
+  ASSERT_TRUE(store_->Add(Record("c")).has_value());
+  ContainerRecord second = Record("c");
+  second.id[0] = 'c';
+  EXPECT_FALSE(store_->Add(second).has_value());
+}
+
 TEST_F(ContainerStoreTest, AnOwnerThatDiedMeansFailed) {
   ContainerRecord record = Record("web");
   ASSERT_TRUE(store_->Add(record).has_value());
