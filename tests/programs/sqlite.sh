@@ -36,7 +36,8 @@ writer() { # JOURNAL: says each transaction's number once it is committed
     done; } | stdbuf -oL sqlite3 "$1.db"
 }
 for journal in wal delete; do
-  writer $journal >said 2>errors &
+  : >said # here, not when the writer gets to it
+  writer $journal >>said 2>errors &
   until [ "$(wc -l <said)" -gt 150 ]; do sleep 0.02; done
   pkill -KILL -x sqlite3
   wait
