@@ -20,12 +20,9 @@ constexpr uint64_t kLeastFree = 16 * kMiB;
 
 // Guest kernel and programs share ring 3, where most mitigations have no effect; patching lock prefixes away
 // costs more boot time than it gains; there is no serial port's interrupt, so its driver need not look for
-// it. Pages are to be cleared and copied by plain stores: when one was a page table until just now, KVM still
-// watches it, and gives up at the third store it sees, but interprets all of a rep stos, 0.6 us an iteration.
-// A fault costs as much as some hundred further pages of it, so faults on files map many.
+// it. A fault costs as much as some hundred further pages of it, so faults on files map many.
 // The machine's line follows and may say otherwise.
-constexpr char kCommandLine[] =
-    "mitigations=off noreplace-smp 8250.nr_uarts=0 clearcpuid=rep_good,erms fault_around_bytes=1M ";
+constexpr char kCommandLine[] = "mitigations=off noreplace-smp 8250.nr_uarts=0 fault_around_bytes=1M ";
 
 uint64_t RoundUp(uint64_t value, uint64_t unit) { return (value + unit - 1) / unit * unit; }
 
