@@ -41,6 +41,12 @@ std::string StatusText(const ContainerRecord& record) {
       return "Starting";
     case Status::kRunning:
       return "Up " + ago(Status::kRunning);
+    case Status::kPausing:
+    case Status::kPaused:
+    case Status::kResuming:
+      return "Up " + ago(Status::kRunning) + " (" + std::string(StatusName(record.status())) + ")";
+    case Status::kRestarting:
+      return "Restarting (" + code + ") " + ago(Status::kRestarting) + " ago";
     case Status::kStopping:
       return "Stopping";
     case Status::kStopped:
@@ -71,7 +77,7 @@ ordered_json Summary(const ContainerStore::Entry& entry) {
 // Of a machine that runs, and answers.
 ordered_json Counters(const ContainerStore& store, const ContainerRecord& record) {
   ordered_json counters = ordered_json::object();
-  if (IsFinal(record.status())) return counters;
+  if (!record.live()) return counters;
   auto supervisor = SupervisorClient::Connect(store, record.id);
   if (!supervisor.has_value()) return counters;
   const auto answer = supervisor->Counters();
@@ -88,7 +94,7 @@ ordered_json Details(const ContainerStore& store, const ContainerRecord& record)
                       {"time", FormatTime(event.unix_ns)},
                       {"monotonic_ns", event.monotonic_ns}});
   }
-  const bool running = !IsFinal(record.status());
+  const bool running = record.live();
   return {{"id", record.id},
           {"name", record.name},
           {"status", StatusName(record.status())},
@@ -137,7 +143,7 @@ Error NotRunning(const ContainerRecord& record) {
 }
 
 Result<SupervisorClient> ConnectTo(const ContainerStore& store, const ContainerRecord& record) {
-  if (IsFinal(record.status())) return NotRunning(record);
+  if (!record.live()) return NotRunning(record);
   auto client = SupervisorClient::Connect(store, record.id);
   // It has ended since we read its state.
   if (!client.has_value()) return NotRunning(record);
@@ -171,7 +177,7 @@ Result<int> Execute(const Folders& folders, const PsOptions& options) {
   Table table({"CONTAINER ID", "IMAGE", "COMMAND", "CREATED", "STATUS", "NAMES"});
   for (const ContainerStore::Entry& entry : entries) {
     const ContainerRecord& record = entry.record;
-    if (!options.all && IsFinal(record.status())) continue;
+    if (!options.all && !record.live()) continue;
     if (!entry.problem.empty()) PrintError(entry.problem + "; `hmvm rm -f` removes the container");
     const std::string id = record.id.substr(0, kShortId);
     ids += id + "\n";
@@ -187,7 +193,7 @@ Result<int> Execute(const Folders& folders, const StopOptions& options) {
   HMVM_TRY_ASSIGN(const ContainerStore store, folders.OpenContainers());
   return ForEach(options.containers, [&](const std::string& name) -> Result<> {
     HMVM_TRY_ASSIGN(const ContainerRecord record, store.Find(name));
-    if (!IsFinal(record.status())) {  // one that has stopped is as it should be
+    if (record.live()) {  // one that has stopped is as it should be
       HMVM_TRY_ASSIGN(SupervisorClient supervisor, ConnectTo(store, record));
       auto stopped = supervisor.Stop(uint64_t{options.timeout_s} * 1000);
       if (!stopped.has_value() && stopped.error().code != ECONNRESET) return stopped.error();
@@ -229,7 +235,7 @@ Result<int> Execute(const Folders& folders, const RmOptions& options) {
       HMVM_TRY(RemoveByForce(store, record));
     } else if (!entry.problem.empty()) {
       return Error{0, entry.problem + "; `hmvm rm -f` removes the container"};
-    } else if (!IsFinal(record.status())) {
+    } else if (record.live()) {
       return Error{0, "container '" + record.name + "' is " + std::string(StatusName(record.status())) +
                           ": stop it first, or use rm -f"};
     } else {
@@ -243,7 +249,7 @@ Result<int> Execute(const Folders& folders, const WaitOptions& options) {
   HMVM_TRY_ASSIGN(const ContainerStore store, folders.OpenContainers());
   return ForEach(options.containers, [&](const std::string& name) -> Result<> {
     HMVM_TRY_ASSIGN(ContainerRecord record, store.Find(name));
-    if (!IsFinal(record.status())) {
+    if (record.live()) {
       const UniqueFd owner = OpenProcess(record.owner);
       auto supervisor = SupervisorClient::Connect(store, record.id);
       if (supervisor.has_value()) {

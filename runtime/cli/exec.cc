@@ -62,7 +62,7 @@ Result<int> Execute(const Folders& folders, const ExecOptions& options) {
   }
   HMVM_TRY_ASSIGN(const ContainerStore store, folders.OpenContainers());
   HMVM_TRY_ASSIGN(const ContainerRecord record, store.Find(options.container));
-  if (IsFinal(record.status())) return Error{0, "container '" + record.name + "' is not running"};
+  if (!record.live()) return Error{0, "container '" + record.name + "' is not running"};
   HMVM_TRY_ASSIGN(const api::ExecRequest request, MakeRequest(record, options));
   BlockForwardedSignals();
   auto connected = SupervisorClient::Connect(store, record.id);
@@ -92,7 +92,7 @@ Result<int> Execute(const Folders& folders, const ExecOptions& options) {
   if (!attached.has_value()) supervisor.Close();
   const Result<api::ExecResponse> outcome = ended.get();
   if (!attached.has_value()) {
-    if (const auto now = store.Load(record.id); !now.has_value() || IsFinal(now->status())) {
+    if (const auto now = store.Load(record.id); !now.has_value() || !now->live()) {
       return Error{0, "container '" + record.name + "' has ended"};
     }
     return attached.error();

@@ -41,12 +41,12 @@ ordered_json Details(const Image& image) {
             {"volumes", image.config.volumes}}}};
 }
 
-// The name of a container that runs from the image; empty when there is none.
+// The name of a container of the image, which needs it to start again; empty when there is none.
 Result<std::string> UserOf(const Folders& folders, const Image& image) {
   HMVM_TRY_ASSIGN(const ContainerStore containers, folders.OpenContainers());
   HMVM_TRY_ASSIGN(const auto entries, containers.List());
   for (const ContainerStore::Entry& entry : entries) {
-    if (entry.record.config.image_id == image.id && !IsFinal(entry.record.status())) return entry.record.name;
+    if (entry.record.config.image_id == image.id) return entry.record.name;
   }
   return std::string();
 }

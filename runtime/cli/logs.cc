@@ -32,7 +32,7 @@ Result<> PrintNew(LogReader& reader) {
 
 bool HasEnded(const ContainerStore& store, const std::string& id) {
   const auto record = store.Load(id);
-  return !record.has_value() || IsFinal(record->status());
+  return !record.has_value() || !record->live();
 }
 
 // Sleeps until something happens in the container's folder or to its supervisor. True when that may have been

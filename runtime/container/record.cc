@@ -160,10 +160,10 @@ int64_t ContainerRecord::EnteredUnixNs(Status status) const {
 }
 
 Result<> ContainerRecord::Enter(Status next) {
-  if (!IsLegalTransition(status(), next)) {
-    return Error{EINVAL, "container '" + name + "' can't go from " + std::string(StatusName(status())) +
-                             " to " + std::string(StatusName(next))};
+  if (const std::string why = WhyIllegal(status(), next); !why.empty()) {
+    return Error{EBUSY, "container '" + name + "' " + why};
   }
+  if (events.size() >= kMaxEvents) events.erase(events.begin() + 1);
   events.push_back(EventNow(next));
   return {};
 }

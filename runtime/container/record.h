@@ -47,20 +47,27 @@ struct ContainerRecord {
   std::string id;    // 64 hex digits
   std::string name;  // unique; the id's first 12 digits when the user gave none
   ContainerConfig config;
-  std::vector<ContainerEvent> events;  // never empty; the last one is the present
-  int exit_code = 0;                   // of the first process, once final
-  std::string reason;                  // why it failed
+  // Never empty: the first is its making, the last the present. Of a long life the oldest between are left
+  // out.
+  std::vector<ContainerEvent> events;
+  int exit_code = 0;      // of the first process, once final
+  std::string reason;     // why it failed
   ProcessIdentity owner;  // the process that answers for the container: `hmvm run`, then its supervisor
   ProcessIdentity vmm;
 
   bool operator==(const ContainerRecord&) const = default;
 
+  static constexpr size_t kMaxEvents = 64;
+
   Status status() const { return events.back().status; }
+  // Whether a process answers for it: a supervisor, or the `hmvm run` that is about to become one.
+  bool live() const { return HasSupervisor(status()) || (status() == Status::kCreated && owner.pid != 0); }
   int64_t created_unix_ns() const { return events.front().unix_ns; }
   // When `status` was last entered; 0 if it never was.
   int64_t EnteredUnixNs(Status status) const;
 
-  // Takes a legal step, now. EINVAL for an illegal one.
+  // Takes a legal step, now. EBUSY for an illegal one, with a sentence that says what is in the way. For
+  // ContainerStore::Enter: what is not written has not happened.
   Result<> Enter(Status status);
 };
 

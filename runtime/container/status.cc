@@ -1,49 +1,73 @@
 #include "runtime/container/status.h"
 
-namespace hmvm {
+#include <algorithm>
+#include <iterator>
+#include <span>
 
-std::string_view StatusName(Status status) {
-  switch (status) {
-    case Status::kCreated:
-      return "created";
-    case Status::kStarting:
-      return "starting";
-    case Status::kRunning:
-      return "running";
-    case Status::kStopping:
-      return "stopping";
-    case Status::kStopped:
-      return "stopped";
-    case Status::kFailed:
-      return "failed";
-  }
-  return "unknown";
+namespace hmvm {
+namespace {
+
+using enum Status;
+
+struct Row {
+  Status from;
+  std::string_view name;
+  std::span<const Status> to;
+};
+
+// A process may end by itself, and its machine may fail, in every status in which there is one: the news may
+// have been under way while the machine was being held.
+constexpr Status kFromCreated[] = {kStarting, kFailed};
+constexpr Status kFromStarting[] = {kRunning, kRestarting, kStopping, kStopped, kFailed};
+constexpr Status kFromRunning[] = {kPausing, kRestarting, kStopping, kStopped, kFailed};
+constexpr Status kFromPausing[] = {kPaused, kRunning /* it can't be held */, kRestarting, kStopping, kStopped,
+                                   kFailed};
+constexpr Status kFromPaused[] = {kResuming, kRestarting, kStopping, kStopped, kFailed};
+constexpr Status kFromResuming[] = {
+    kRunning, kPaused /* it can't be let go */, kRestarting, kStopping, kStopped, kFailed};
+constexpr Status kFromRestarting[] = {kStarting, kStopped, kFailed};
+constexpr Status kFromStopping[] = {kStopped, kFailed};
+constexpr Status kFromEnded[] = {kStarting};
+
+constexpr Row kTable[] = {
+    {kCreated, "created", kFromCreated},
+    {kStarting, "starting", kFromStarting},
+    {kRunning, "running", kFromRunning},
+    {kPausing, "pausing", kFromPausing},
+    {kPaused, "paused", kFromPaused},
+    {kResuming, "resuming", kFromResuming},
+    {kRestarting, "restarting", kFromRestarting},
+    {kStopping, "stopping", kFromStopping},
+    {kStopped, "stopped", kFromEnded},
+    {kFailed, "failed", kFromEnded},
+};
+
+const Row& RowOf(Status status) {
+  return *std::ranges::find_if(kTable, [&](const Row& row) { return row.from == status; });
 }
+
+}  // namespace
+
+std::string_view StatusName(Status status) { return RowOf(status).name; }
 
 std::optional<Status> StatusFromName(std::string_view name) {
-  for (const Status status : kAllStatuses) {
-    if (StatusName(status) == name) return status;
-  }
-  return std::nullopt;
+  const auto* const found = std::ranges::find_if(kTable, [&](const Row& row) { return row.name == name; });
+  if (found == std::end(kTable)) return std::nullopt;
+  return found->from;
 }
 
-bool IsFinal(Status status) { return status == Status::kStopped || status == Status::kFailed; }
+bool HasSupervisor(Status status) { return status != kCreated && status != kStopped && status != kFailed; }
 
-bool IsLegalTransition(Status from, Status to) {
-  if (IsFinal(from)) return false;
-  if (to == Status::kFailed) return true;
-  switch (from) {
-    case Status::kCreated:
-      return to == Status::kStarting;
-    case Status::kStarting:
-      return to == Status::kRunning || to == Status::kStopping;
-    case Status::kRunning:
-      return to == Status::kStopping || to == Status::kStopped;
-    case Status::kStopping:
-      return to == Status::kStopped;
-    default:
-      return false;
-  }
+std::string WhyIllegal(Status from, Status to) {
+  const std::span<const Status> legal = RowOf(from).to;
+  if (std::ranges::find(legal, to) != legal.end()) return "";
+  const std::string is = "is " + std::string(StatusName(from));
+  if (from == to) return is + " already";
+  if (to == kPausing && from == kPaused) return is + " already";
+  if (to == kStarting) return from == kPaused ? is + ": resume it instead" : is + " already";
+  if (to == kResuming) return "is not paused, it " + is;
+  if (!HasSupervisor(from)) return "is not running, it " + is;
+  return is + " and can't be " + std::string(StatusName(to)) + " next";
 }
 
 }  // namespace hmvm

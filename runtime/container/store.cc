@@ -48,6 +48,15 @@ std::vector<std::string> NamesIn(const std::string& folder) {
   return names;
 }
 
+// Exclusive among all processes that take it; released with the descriptor.
+Result<UniqueFd> Lock(const std::string& folder) {
+  HMVM_TRY_ASSIGN(UniqueFd fd, OpenFile(folder, O_RDONLY | O_DIRECTORY));
+  while (::flock(fd.get(), LOCK_EX) < 0) {
+    if (errno != EINTR) return Error{errno, "lock '" + folder + "'"};
+  }
+  return fd;
+}
+
 Result<ContainerRecord> ReadRecord(const std::string& path, const std::string& id) {
   HMVM_TRY_ASSIGN(const std::string text, ReadFile(path, kStateLimitBytes));
   HMVM_TRY_ASSIGN(ContainerRecord record, DecodeContainerRecord(text));
@@ -55,34 +64,27 @@ Result<ContainerRecord> ReadRecord(const std::string& path, const std::string& i
   return record;
 }
 
-// A container that was under way when its owner died: the file can't say so, we do.
-void TellTheTruth(ContainerRecord& record) {
-  if (IsFinal(record.status()) || IsAlive(record.owner)) return;
-  const bool ran = record.status() != Status::kCreated;
-  record.reason = ran ? "its supervisor (pid " + std::to_string(record.owner.pid) + ") was killed"
-                      : "the command that created it was killed";
-  record.exit_code = kLostExitCode;
-  // When it happened is not known; the last known moment stands for it.
-  ContainerEvent event = record.events.back();
-  event.status = Status::kFailed;
-  record.events.push_back(event);
+bool IsOrphan(const ContainerRecord& record) { return record.live() && !IsAlive(record.owner); }
+
+// What the event log keeps of a step beside its name.
+std::map<std::string, std::string> DetailsOf(const ContainerRecord& record) {
+  std::map<std::string, std::string> details;
+  const Status status = record.status();
+  if (status == Status::kRestarting || status == Status::kStopped || status == Status::kFailed) {
+    details["exit_code"] = std::to_string(record.exit_code);
+    if (!record.reason.empty()) details["reason"] = record.reason;
+  }
+  return details;
 }
 
 }  // namespace
 
 Result<ContainerStore> ContainerStore::Open(const std::string& root, const std::string& run_root) {
-  ContainerStore store(root + "/containers", run_root);
-  HMVM_TRY(MakeFolders(store.containers_));
-  HMVM_TRY(MakeFolders(store.run_root_));
-  return store;
-}
-
-Result<UniqueFd> ContainerStore::Lock() const {
-  HMVM_TRY_ASSIGN(UniqueFd fd, OpenFile(containers_, O_RDONLY | O_DIRECTORY));
-  while (::flock(fd.get(), LOCK_EX) < 0) {
-    if (errno != EINTR) return Error{errno, "lock '" + containers_ + "'"};
-  }
-  return fd;
+  const std::string containers = root + "/containers";
+  HMVM_TRY(MakeFolders(containers));
+  HMVM_TRY(MakeFolders(run_root));
+  HMVM_TRY_ASSIGN(EventLog events, EventLog::Open(root + "/events"));
+  return ContainerStore(containers, run_root, std::move(events));
 }
 
 // With the lock held every .new-* and .gone-* is what a killed command left, and so is a run folder whose
@@ -97,7 +99,7 @@ void ContainerStore::Sweep() const {
 }
 
 Result<> ContainerStore::Add(const ContainerRecord& record) const {
-  HMVM_TRY_ASSIGN(const UniqueFd lock, Lock());
+  HMVM_TRY_ASSIGN(const UniqueFd lock, Lock(containers_));
   Sweep();
   // A name made of the random id needs no look at all the others. One that was given may begin the id by
   // chance.
@@ -115,6 +117,7 @@ Result<> ContainerStore::Add(const ContainerRecord& record) const {
   auto added = [&]() -> Result<> {
     HMVM_TRY(WriteFileAtomic(fresh + "/state.json", EncodeContainerRecord(record), 0600));
     HMVM_TRY(MakeFolders(RunFolder(record.id)));
+    HMVM_TRY(Tell(record, std::string(StatusName(record.status()))));
     if (::rename(fresh.c_str(), Folder(record.id).c_str()) < 0) {
       return Error{errno, "create folder '" + Folder(record.id) + "'"};
     }
@@ -127,6 +130,63 @@ Result<> ContainerStore::Add(const ContainerRecord& record) const {
   return added;
 }
 
+Result<> ContainerStore::Enter(ContainerRecord& record, Status next) const {
+  const std::vector<ContainerEvent> before = record.events;
+  auto entered = [&]() -> Result<> {
+    HMVM_TRY(record.Enter(next));
+    HMVM_TRY(Save(record));
+    return Tell(record, std::string(StatusName(next)), DetailsOf(record));
+  }();
+  if (!entered.has_value() && record.events != before) {
+    record.events = before;
+    (void)Save(record);
+  }
+  return entered;
+}
+
+Result<> ContainerStore::End(ContainerRecord& record, Status end) const {
+  HMVM_TRY_ASSIGN(const UniqueFd lock, Lock(Folder(record.id)));
+  HMVM_TRY(Enter(record, end));
+  return RemoveTree(RunFolder(record.id));
+}
+
+Result<> ContainerStore::Tell(const ContainerRecord& record, const std::string& action,
+                              std::map<std::string, std::string> details) const {
+  Event event = NewEvent(action, record.id, record.name, record.config.image);
+  event.details = std::move(details);
+  return events_.Append(event);
+}
+
+Result<ContainerRecord> ContainerStore::Claim(const std::string& id) const {
+  HMVM_TRY_ASSIGN(const UniqueFd lock, Lock(Folder(id)));
+  HMVM_TRY_ASSIGN(ContainerRecord record, ReadRecord(Folder(id) + "/state.json", id));
+  // One that `hmvm run` is about to start is that command's.
+  if (record.live() && record.status() == Status::kCreated && IsAlive(record.owner)) {
+    return Error{EBUSY, "container '" + record.name + "' is being started by another command"};
+  }
+  record.owner = *IdentifyProcess(::getpid());
+  record.vmm = {};
+  record.exit_code = 0;
+  record.reason.clear();
+  HMVM_TRY(MakeFolders(RunFolder(id)));
+  HMVM_TRY(Enter(record, Status::kStarting));
+  return record;
+}
+
+Result<ContainerRecord> ContainerStore::Bury(const std::string& id) const {
+  HMVM_TRY_ASSIGN(const UniqueFd lock, Lock(Folder(id)));
+  HMVM_TRY_ASSIGN(ContainerRecord record, ReadRecord(Folder(id) + "/state.json", id));
+  if (!IsOrphan(record)) return record;  // another command was faster
+  record.reason = record.status() == Status::kCreated
+                      ? "the command that created it was killed"
+                      : "its supervisor (pid " + std::to_string(record.owner.pid) + ") was killed";
+  record.exit_code = kLostExitCode;
+  // Where it can't be written, it is told all the same.
+  if (auto entered = Enter(record, Status::kFailed); !entered.has_value())
+    (void)record.Enter(Status::kFailed);
+  return record;
+}
+
 Result<> ContainerStore::Save(const ContainerRecord& record) const {
   return WriteFileAtomic(Folder(record.id) + "/state.json", EncodeContainerRecord(record), 0600);
 }
@@ -135,12 +195,10 @@ ContainerStore::Entry ContainerStore::Read(const std::string& id) const {
   Entry entry;
   const std::string path = Folder(id) + "/state.json";
   Result<ContainerRecord> record = ReadRecord(path, id);
-  if (record.has_value() && !IsFinal(record->status()) && !IsAlive(record->owner)) {
-    record = ReadRecord(path, id);  // the owner may have written its last word and ended between the two
-  }
+  // It reads the file again: the owner may have written its last word and ended between the two.
+  if (record.has_value() && IsOrphan(*record)) record = Bury(id);
   if (record.has_value()) {
     entry.record = std::move(record).value();
-    TellTheTruth(entry.record);
   } else {
     entry.record = NewContainerRecord(id, "", {});
     entry.record.events.back() = {.status = Status::kFailed, .unix_ns = 0, .monotonic_ns = 0};
@@ -194,17 +252,17 @@ Result<ContainerRecord> ContainerStore::Find(const std::string& name_or_id) cons
 }
 
 Result<> ContainerStore::Remove(const std::string& id) const {
-  HMVM_TRY_ASSIGN(const UniqueFd lock, Lock());
+  HMVM_TRY_ASSIGN(const UniqueFd lock, Lock(containers_));
+  const auto record = ReadRecord(Folder(id) + "/state.json", id);
   const std::string gone = containers_ + "/.gone-" + id;
   if (::rename(Folder(id).c_str(), gone.c_str()) < 0 && errno != ENOENT) {
     return Error{errno, "remove folder '" + Folder(id) + "'"};
   }
+  if (record.has_value()) (void)Tell(*record, "removed");  // gone it is, told or not
   HMVM_TRY(RemoveTree(gone));
   HMVM_TRY(RemoveTree(RunFolder(id)));
   Sweep();
   return {};
 }
-
-void ContainerStore::RemoveRunFolder(const std::string& id) const { (void)RemoveTree(RunFolder(id)); }
 
 }  // namespace hmvm

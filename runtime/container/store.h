@@ -1,10 +1,12 @@
 // The containers of one installation on disk:
 //   <root>/containers/<id>/       state.json, container.log, and after a failure console.log and vmm.log
+//   <root>/events/                what happened to all of them (events/event_log.h)
 //   <run-root>/<id>/              supervisor.sock, vsock.sock
 // Folders appear and go by rename, so a command that is killed half-way leaves a whole container, none, or a
 // folder whose name begins with a dot, which the next command that changes the store sweeps away.
 #pragma once
 
+#include <map>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -12,6 +14,7 @@
 #include "base/result.h"
 #include "base/unique_fd.h"
 #include "runtime/container/record.h"
+#include "runtime/events/event_log.h"
 
 namespace hmvm {
 
@@ -29,11 +32,24 @@ class ContainerStore {
   // Adds a new container: state file and both folders, all or nothing. A name that is taken is an error that
   // says by whom.
   Result<> Add(const ContainerRecord& record) const;
-  // Replaces the state file. For the container's owner.
-  Result<> Save(const ContainerRecord& record) const;
 
-  // The state as it is written, with what a crash has made of it told truthfully: a container that should be
-  // up but whose owner has died is Failed, with the reason.
+  // The one way in which a container changes its status. A legal step is written, with all else that is new
+  // in the record, to the state file and then to the event log before this returns. EBUSY: an illegal one.
+  // After an error the record has the status it had. For the container's owner.
+  Result<> Enter(ContainerRecord& record, Status next) const;
+  // The last step of a supervisor: Stopped or Failed, and no socket is left. One step for Claim.
+  Result<> End(ContainerRecord& record, Status end) const;
+  // Writes what is new in the record beside its status. For the container's owner.
+  Result<> Save(const ContainerRecord& record) const;
+  // Takes a container that does not run for the calling process, which starts it: Starting from now on.
+  // EBUSY: it runs, or another process was faster.
+  Result<ContainerRecord> Claim(const std::string& id) const;
+  // Tells the event log what is no change of status.
+  Result<> Tell(const ContainerRecord& record, const std::string& action,
+                std::map<std::string, std::string> details = {}) const;
+
+  // The state as it is written. What a crash has made of it is told truthfully, and written by whoever sees
+  // it first: a container that should be up but whose owner has died is Failed, with the reason.
   Result<ContainerRecord> Load(const std::string& id) const;
   // All containers, the newest first. Damaged ones come with their problem.
   Result<std::vector<Entry>> List() const;
@@ -44,9 +60,7 @@ class ContainerStore {
 
   // Removes both folders. Nothing of the container may run any more.
   Result<> Remove(const std::string& id) const;
-  // Removes the sockets of a container that has ended.
-  void RemoveRunFolder(const std::string& id) const;
-
+  const EventLog& events() const { return events_; }
   std::string Folder(const std::string& id) const { return containers_ + "/" + id; }
   std::string LogPath(const std::string& id) const { return Folder(id) + "/container.log"; }
   std::string RunFolder(const std::string& id) const { return run_root_ + "/" + id; }
@@ -54,16 +68,17 @@ class ContainerStore {
   std::string VsockSocket(const std::string& id) const { return RunFolder(id) + "/vsock.sock"; }
 
  private:
-  ContainerStore(std::string containers, std::string run_root)
-      : containers_(std::move(containers)), run_root_(std::move(run_root)) {}
+  ContainerStore(std::string containers, std::string run_root, EventLog events)
+      : containers_(std::move(containers)), run_root_(std::move(run_root)), events_(std::move(events)) {}
 
-  // Exclusive among all commands that add and remove; released with the descriptor.
-  Result<UniqueFd> Lock() const;
   void Sweep() const;
   Entry Read(const std::string& id) const;
+  // The truth about a container whose owner died while it was up.
+  Result<ContainerRecord> Bury(const std::string& id) const;
 
   std::string containers_;
   std::string run_root_;
+  EventLog events_;
 };
 
 }  // namespace hmvm

@@ -15,6 +15,7 @@ namespace hmvm {
 namespace {
 
 namespace fs = std::filesystem;
+using testing::ElementsAre;
 using testing::HasSubstr;
 
 class ContainerStoreTest : public testing::Test {
@@ -48,6 +49,14 @@ class ContainerStoreTest : public testing::Test {
     ::kill(child, SIGKILL);
     ::waitpid(child, nullptr, 0);
     return identity;
+  }
+  std::vector<std::string> Actions() const {
+    std::vector<std::string> actions;
+    EventReader reader = EventReader::Open(store_->events()).value();
+    for (auto event = reader.Next(); event.has_value() && event->has_value(); event = reader.Next()) {
+      actions.push_back((*event)->action);
+    }
+    return actions;
   }
   void WriteState(const std::string& id, const std::string& text) {
     std::ofstream(store_->Folder(id) + "/state.json") << text;
@@ -96,9 +105,8 @@ TEST_F(ContainerStoreTest, ATakenNameIsRefusedAlsoWhereTheNewIdBeginsWithIt) {
 TEST_F(ContainerStoreTest, AnOwnerThatDiedMeansFailed) {
   ContainerRecord record = Record("web");
   ASSERT_TRUE(store_->Add(record).has_value());
-  ASSERT_TRUE(record.Enter(Status::kStarting).has_value());
-  ASSERT_TRUE(record.Enter(Status::kRunning).has_value());
-  ASSERT_TRUE(store_->Save(record).has_value());
+  ASSERT_TRUE(store_->Enter(record, Status::kStarting).has_value());
+  ASSERT_TRUE(store_->Enter(record, Status::kRunning).has_value());
   EXPECT_EQ(store_->Load(record.id)->status(), Status::kRunning);
 
   record.owner = Dead();
@@ -108,6 +116,57 @@ TEST_F(ContainerStoreTest, AnOwnerThatDiedMeansFailed) {
   EXPECT_EQ(loaded->status(), Status::kFailed);
   EXPECT_EQ(loaded->exit_code, 137);
   EXPECT_THAT(loaded->reason, HasSubstr("was killed"));
+  EXPECT_EQ(*store_->Load(record.id), *loaded) << "written by whoever saw it first";
+  EXPECT_THAT(Actions(), ElementsAre("created", "starting", "running", "failed"));
+}
+
+TEST_F(ContainerStoreTest, AStepThatIsIllegalOrCantBeWrittenHasNotHappened) {
+  ContainerRecord record = Record("web");
+  ASSERT_TRUE(store_->Add(record).has_value());
+  const auto illegal = store_->Enter(record, Status::kPaused);
+  EXPECT_EQ(illegal.error().code, EBUSY);
+  EXPECT_THAT(illegal.error().what, HasSubstr("'web' is not running, it is created"));
+
+  fs::remove_all(store_->events().folder());
+  EXPECT_FALSE(store_->Enter(record, Status::kStarting).has_value());
+
+  EXPECT_EQ(record.status(), Status::kCreated);
+  EXPECT_EQ(store_->Load(record.id)->status(), Status::kCreated);
+}
+
+TEST_F(ContainerStoreTest, OneProcessCanClaimAContainerThatDoesNotRun) {
+  ContainerRecord record = Record("web");
+  record.owner = {};  // `hmvm create` has left
+  record.exit_code = 3;
+  ASSERT_TRUE(store_->Add(record).has_value());
+  EXPECT_EQ(store_->Load(record.id)->status(), Status::kCreated);
+
+  const auto claimed = store_->Claim(record.id);
+
+  ASSERT_TRUE(claimed.has_value()) << claimed.error().Message();
+  EXPECT_EQ(claimed->status(), Status::kStarting);
+  EXPECT_EQ(claimed->owner, *IdentifyProcess(::getpid()));
+  EXPECT_EQ(claimed->exit_code, 0);
+  EXPECT_EQ(*store_->Load(record.id), *claimed);
+  EXPECT_THAT(store_->Claim(record.id).error().what, HasSubstr("is starting already"));
+}
+
+TEST_F(ContainerStoreTest, WhatARunIsAboutToStartCantBeClaimed) {
+  const ContainerRecord record = Record("web");
+  ASSERT_TRUE(store_->Add(record).has_value());
+  EXPECT_THAT(store_->Claim(record.id).error().what, HasSubstr("by another command"));
+}
+
+TEST_F(ContainerStoreTest, ALongLifeKeepsItsFirstAndItsLastEvents) {
+  ContainerRecord record = Record("web");
+  ASSERT_TRUE(record.Enter(Status::kStarting).has_value());
+  for (int round = 0; round < 100; ++round) {
+    ASSERT_TRUE(record.Enter(Status::kRestarting).has_value());
+    ASSERT_TRUE(record.Enter(Status::kStarting).has_value());
+  }
+  EXPECT_EQ(record.events.size(), ContainerRecord::kMaxEvents);
+  EXPECT_EQ(record.events.front().status, Status::kCreated);
+  EXPECT_EQ(record.status(), Status::kStarting);
 }
 
 TEST_F(ContainerStoreTest, AFinalStateNeedsNoOwner) {
@@ -177,6 +236,7 @@ TEST_F(ContainerStoreTest, RemoveLeavesNoFile) {
   EXPECT_FALSE(fs::exists(store_->Folder(record.id)));
   EXPECT_FALSE(fs::exists(store_->RunFolder(record.id)));
   EXPECT_TRUE(store_->Remove(record.id).has_value()) << "again";
+  EXPECT_THAT(Actions(), ElementsAre("created", "removed"));
 }
 
 TEST_F(ContainerStoreTest, NewestFirst) {

@@ -54,7 +54,7 @@ std::string_view LastLogMessage(std::string_view log) {
 }
 
 Result<std::unique_ptr<Machine>> Machine::Start(EventLoop& loop, const ContainerConfig& config,
-                                                MachineFiles files, UniqueFd vsock_listener,
+                                                const MachineFiles& files, UniqueFd vsock_listener,
                                                 std::function<void()> on_end) {
   std::unique_ptr<Machine> machine(new Machine());
   HMVM_TRY_ASSIGN(SocketPair agent, MakeSocketPair(SOCK_STREAM));
@@ -106,6 +106,18 @@ Machine::~Machine() {
 Result<vmm::v1::DescribeResponse> Machine::Describe() const {
   return control_->Call<vmm::v1::DescribeResponse>("hmvm.vmm.v1.Vmm", "Describe", vmm::v1::DescribeRequest(),
                                                    std::chrono::seconds(1));
+}
+
+Result<> Machine::Pause() const {
+  HMVM_TRY(control_->Call<vmm::v1::PauseResponse>("hmvm.vmm.v1.Vmm", "Pause", vmm::v1::PauseRequest(),
+                                                  std::chrono::seconds(10)));
+  return {};
+}
+
+Result<> Machine::Resume() const {
+  HMVM_TRY(control_->Call<vmm::v1::ResumeResponse>("hmvm.vmm.v1.Vmm", "Resume", vmm::v1::ResumeRequest(),
+                                                   std::chrono::seconds(10)));
+  return {};
 }
 
 Result<> Machine::OnExit() {

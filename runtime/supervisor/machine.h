@@ -35,7 +35,7 @@ class Machine {
   // Starts the VMM; `on_end` is called once, on the loop, when it has ended and was reaped. EACCES, ENOENT:
   // the program can't be executed.
   static Result<std::unique_ptr<Machine>> Start(EventLoop& loop, const ContainerConfig& config,
-                                                MachineFiles files, UniqueFd vsock_listener,
+                                                const MachineFiles& files, UniqueFd vsock_listener,
                                                 std::function<void()> on_end);
   // Kills the VMM if it runs.
   ~Machine();
@@ -45,6 +45,10 @@ class Machine {
 
   // What the VMM says of itself. Blocks, a second at most; from any thread.
   Result<vmm::v1::DescribeResponse> Describe() const;
+
+  // Holds the machine, and lets it go. Blocks; from any thread. EBUSY: it is held already, or is not.
+  Result<> Pause() const;
+  Result<> Resume() const;
 
   pid_t pid() const { return process_.pid(); }
   bool ended() const { return ended_; }

@@ -103,7 +103,7 @@ class Supervisor {
 
   const ContainerStore store_;
   ContainerRecord record_;
-  MachineFiles files_;
+  const MachineFiles files_;  // kept open: a restart needs them again
   const agent::v1::WindowSize window_;
   UniqueFd client_;
   ClientStreams client_streams_;
@@ -156,14 +156,13 @@ Result<> Supervisor::Run(const std::function<void()>& on_owned) {
 }
 
 Result<> Supervisor::StartMachine(const std::function<void()>& on_owned) {
-  HMVM_TRY(record_.Enter(Status::kStarting));
   record_.owner = *IdentifyProcess(::getpid());
   const std::string run_folder = store_.RunFolder(record_.id);
   HMVM_TRY_ASSIGN(LogWriter log, LogWriter::Create(store_.LogPath(record_.id)));
   HMVM_TRY_ASSIGN(UniqueFd vsock, ListenUnix(run_folder, "vsock.sock"));
   HMVM_TRY(Listen());
-  HMVM_TRY_ASSIGN(machine_, Machine::Start(*loop_, record_.config, std::move(files_), std::move(vsock),
-                                           [this] { OnMachineEnd(); }));
+  HMVM_TRY_ASSIGN(
+      machine_, Machine::Start(*loop_, record_.config, files_, std::move(vsock), [this] { OnMachineEnd(); }));
   agent_ = std::make_unique<AgentClient>(machine_->TakeAgentSocket());
   worker_ = std::make_unique<Worker>();
   pumps_ = std::make_unique<StdioPumps>(StdioPumps::Options{.run_folder = run_folder,
@@ -172,7 +171,7 @@ Result<> Supervisor::StartMachine(const std::function<void()>& on_owned) {
                                         std::move(log), std::move(client_streams_));
   // While the guest boots. Before there is any output: the client may leave as soon as it has seen some.
   if (const auto vmm = IdentifyProcess(machine_->pid())) record_.vmm = *vmm;
-  HMVM_TRY(store_.Save(record_));
+  HMVM_TRY(store_.Enter(record_, Status::kStarting));
   on_owned();
   HMVM_TRY_ASSIGN(wall_clock_watch_, WallClockWatch::Create(*loop_, [this] { OnWallClockStep(); }));
   first_process_ = std::thread([this] { RunFirstProcess(); });
@@ -254,9 +253,8 @@ Outcome Supervisor::DriveFirstProcess() {
 
 void Supervisor::OnRunning() {
   if (record_.status() != Status::kStarting) return;  // asked to stop meanwhile
-  (void)record_.Enter(Status::kRunning);
-  if (auto saved = store_.Save(record_); !saved.has_value()) {
-    OnOutcome(FailedBy(saved.error()));
+  if (auto entered = store_.Enter(record_, Status::kRunning); !entered.has_value()) {
+    OnOutcome(FailedBy(entered.error()));
     return;
   }
   for (auto& respond : until_running_) respond(api::WaitResponse());
@@ -320,26 +318,22 @@ void Supervisor::Finish() {
 
 void Supervisor::SettleRecord() {
   const bool ran = record_.EnteredUnixNs(Status::kRunning) != 0;
+  Status end = Status::kStopped;
   if (outcome_->exit_status.has_value()) {
     record_.exit_code = *outcome_->exit_status;
-    (void)record_.Enter(Status::kStopped);
   } else if (record_.status() == Status::kStopping) {
     if (record_.exit_code == 0) record_.exit_code = kKilled;
-    (void)record_.Enter(Status::kStopped);
   } else {
     const bool machine_failed = machine_ != nullptr && machine_->ended() && !machine_ended_by_us_;
     record_.reason = machine_failed ? machine_->EndReason(record_.config) : outcome_->failure;
     record_.exit_code = ran ? kKilled : outcome_->failure_code;
-    (void)record_.Enter(Status::kFailed);
+    end = Status::kFailed;
   }
+  if (end == Status::kFailed && ran && !record_.config.auto_remove) KeepLastWords();
+  // A state file that can't be written keeps "running", which our end will belie.
+  (void)store_.End(record_, end);
   // What never ran leaves nothing behind.
-  if (record_.config.auto_remove || (record_.status() == Status::kFailed && !ran)) {
-    (void)store_.Remove(record_.id);
-    return;
-  }
-  if (record_.status() == Status::kFailed) KeepLastWords();
-  (void)store_.Save(record_);  // a state file that can't be written keeps "running", which our end will belie
-  store_.RemoveRunFolder(record_.id);
+  if (record_.config.auto_remove || (end == Status::kFailed && !ran)) (void)store_.Remove(record_.id);
 }
 
 void Supervisor::KeepLastWords() const {
@@ -459,10 +453,7 @@ void Supervisor::HandleCounters(const api::Empty&, TtrpcServer::Responder<api::C
   });
 }
 
-Result<> Supervisor::BeginStopping() {
-  HMVM_TRY(record_.Enter(Status::kStopping));
-  return store_.Save(record_);
-}
+Result<> Supervisor::BeginStopping() { return store_.Enter(record_, Status::kStopping); }
 
 void Supervisor::SendSignal(const std::string& exec_id, int signal, bool all, EmptyResponder respond) {
   agent::v1::SignalProcessRequest request;
