@@ -15,7 +15,9 @@ DEFINE_string(cmdline, "", "further arguments for the guest kernel");
 DEFINE_uint32(cpus, 1, "number of vCPUs");
 DEFINE_uint64(memory_mib, 256, "guest memory in MiB");
 DEFINE_string(platform, "auto", "auto, hardware or ring3");
-DEFINE_string(disks, "", "disks in the order of their names, vda first: ro:F or rw:F, with commas between");
+DEFINE_string(disks, "",
+              "disks in the order of their names, vda first: ro:F, rw:F or none for an empty drive, with "
+              "commas between");
 DEFINE_string(vsock_listener, "",
               "UNIX socket for connections to the guest (CONNECT <port>): a path or fd:N of a listening one");
 DEFINE_string(agent, "", "fd:N, a connected socket for the guest's first connection to CID 2 port 1024");
@@ -74,12 +76,16 @@ Result<std::vector<DiskArgument>> ParseDisks(const std::string& text) {
   for (size_t start = 0; start <= text.size();) {
     const size_t end = std::min(text.find(',', start), text.size());
     const std::string disk = text.substr(start, end - start);
+    start = end + 1;
+    if (disk == "none") {
+      disks.push_back({.file = "", .read_only = true});
+      continue;
+    }
     const bool read_only = disk.starts_with("ro:");
     if ((!read_only && !disk.starts_with("rw:")) || disk.size() == 3) {
-      return Error{0, "--disks: '" + disk + "' is neither ro:FILE nor rw:FILE"};
+      return Error{0, "--disks: '" + disk + "' is none of ro:FILE, rw:FILE, none"};
     }
     disks.push_back({disk.substr(3), read_only});
-    start = end + 1;
   }
   return disks;
 }
@@ -106,6 +112,10 @@ Result<Flags> ParseFlags(int argc, char** argv) {
   HMVM_TRY_ASSIGN(machine.platform, ParsePlatform(FLAGS_platform));
   HMVM_TRY_ASSIGN(const std::vector<DiskArgument> disks, ParseDisks(FLAGS_disks));
   for (const DiskArgument& disk : disks) {
+    if (disk.file.empty()) {
+      machine.disks.push_back({{.name = "none", .fd = {}}, disk.read_only});
+      continue;
+    }
     HMVM_TRY_ASSIGN(NamedFile file, OpenNamed("disk", disk.file, disk.read_only ? O_RDONLY : O_RDWR));
     machine.disks.push_back({std::move(file), disk.read_only});
   }

@@ -19,9 +19,9 @@ struct Flags {
 // after --help. Errors name the flag and its value.
 Result<Flags> ParseFlags(int argc, char** argv);
 
-// "ro:F,rw:F,...": the parts and their modes, files not opened.
+// "ro:F,rw:F,none,...": the parts and their modes, files not opened.
 struct DiskArgument {
-  std::string file;
+  std::string file;  // empty: an empty drive
   bool read_only;
 };
 Result<std::vector<DiskArgument>> ParseDisks(const std::string& text);

@@ -15,6 +15,15 @@ TEST(ParseDisksTest, ModesAndOrderAreKept) {
   EXPECT_FALSE(disks[1].read_only);
 }
 
+TEST(ParseDisksTest, EmptyDriveHasItsPlaceAmongOthers) {
+  const std::vector<DiskArgument> disks = ParseDisks("none,rw:/a").value();
+
+  ASSERT_EQ(disks.size(), 2u);
+  EXPECT_EQ(disks[0].file, "");
+  EXPECT_TRUE(disks[0].read_only);
+  EXPECT_EQ(disks[1].file, "/a");
+}
+
 TEST(ParseDisksTest, NoTextMeansNoDisks) { EXPECT_TRUE(ParseDisks("").value().empty()); }
 
 TEST(ParseDisksTest, PartsWithoutModeOrFileAreRefused) {

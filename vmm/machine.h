@@ -33,7 +33,7 @@ struct NamedFile {
 };
 
 struct DiskConfig {
-  NamedFile file;
+  NamedFile file;  // its descriptor is none: an empty drive
   bool read_only = true;
 };
 

@@ -23,6 +23,7 @@ constexpr uint64_t Bit(unsigned feature) { return 1ull << feature; }
 }  // namespace
 
 Result<std::unique_ptr<VirtioDevice>> Blk::Create(Options options, EventLoop& loop) {
+  if (!options.file.valid()) return CreateWith(CreateSyncBlockIo(-1, kQueueSize), std::move(options), loop);
   auto io = CreateUringBlockIo(options.file.get(), kQueueSize);
   if (io.has_value()) return CreateWith(std::move(*io), std::move(options), loop);
   LOG(WARNING) << options.name << ": " << io.error().Message()
@@ -33,11 +34,16 @@ Result<std::unique_ptr<VirtioDevice>> Blk::Create(Options options, EventLoop& lo
 
 Result<std::unique_ptr<VirtioDevice>> Blk::CreateWith(std::unique_ptr<BlockIo> io, Options options,
                                                       EventLoop& loop) {
-  // lseek knows the size of block devices too.
-  const off_t bytes = ::lseek(options.file.get(), 0, SEEK_END);
-  if (bytes < 0) return Error{errno, "size of disk " + options.name};
-  const uint64_t sectors = static_cast<uint64_t>(bytes) / kSectorBytes;
-  if (sectors == 0) return Error{EINVAL, "disk " + options.name + " is empty"};
+  uint64_t sectors = 0;
+  if (options.file.valid()) {
+    // lseek knows the size of block devices too.
+    const off_t bytes = ::lseek(options.file.get(), 0, SEEK_END);
+    if (bytes < 0) return Error{errno, "size of disk " + options.name};
+    sectors = static_cast<uint64_t>(bytes) / kSectorBytes;
+    if (sectors == 0) return Error{EINVAL, "disk " + options.name + " is empty"};
+  } else {
+    options.read_only = true;  // so that a flush has nothing to flush
+  }
   const int completion_fd = io->completion_fd();
   std::unique_ptr<Blk> blk(new Blk(std::move(io), std::move(options), sectors));
   if (completion_fd >= 0) {

@@ -21,7 +21,7 @@ class Blk final : public VirtioDevice {
 
   struct Options {
     std::string name;  // "blk0"
-    UniqueFd file;     // a file or block device; its size, in whole sectors, is the disk's
+    UniqueFd file;  // a file or block device; its size, in whole sectors, is the disk's. None: an empty drive
     bool read_only = false;
     std::string serial;  // what GET_ID answers, at most VIRTIO_BLK_ID_BYTES
   };
@@ -29,7 +29,7 @@ class Blk final : public VirtioDevice {
   // the loop's thread or before the loop runs; destroy the device when the loop no longer runs. EINVAL for a
   // file without a single sector.
   static Result<std::unique_ptr<VirtioDevice>> Create(Options options, EventLoop& loop);
-  // With `io`, which works on options.file and takes kQueueSize operations.
+  // With `io`, which works on options.file and takes kQueueSize operations; an empty drive gives it none.
   static Result<std::unique_ptr<VirtioDevice>> CreateWith(std::unique_ptr<BlockIo> io, Options options,
                                                           EventLoop& loop);
 

@@ -312,5 +312,16 @@ TEST(BlkCreateTest, DeviceOutlivedByItsLoop) {
           .has_value());
 }
 
+TEST(BlkEmptyDriveTest, HasNoSectors) {
+  const auto loop = *EventLoop::Create();
+
+  const auto drive = Blk::Create({.name = "blk0", .file = {}, .read_only = true, .serial = "blk0"}, *loop);
+
+  ASSERT_TRUE(drive.has_value());
+  virtio_blk_config config;
+  (*drive)->ReadConfig(0, std::as_writable_bytes(std::span(&config, 1)));
+  EXPECT_EQ(config.capacity, 0u);
+}
+
 }  // namespace
 }  // namespace hmvm
