@@ -39,6 +39,15 @@ class VmmTest : public GuestTest {
   }
   // Runs a shell line in a container whose writable layer is /dev/vdb; the exit status, -1 for a failed call.
   static int RunOnDisk(Machine& machine, const std::string& line) {
+    agent::v1::PersonaliseRequest identity;
+    identity.set_entropy(std::string(32, 'e'));
+    identity.set_hostname("guest");
+    identity.set_machine_id(std::string(32, '0'));
+    const auto personalised = machine.Agent<agent::v1::Empty>("Personalise", identity);
+    if (!personalised.has_value()) {
+      ADD_FAILURE() << personalised.error().Message();
+      return -1;
+    }
     agent::v1::CreateContainerRequest create;
     create.set_container_id("c");
     create.mutable_rootfs()->set_lower_device("/dev/vda");

@@ -1,5 +1,6 @@
 #include "guest/agent/cgroup.h"
 
+#include <poll.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -67,6 +68,25 @@ Result<std::vector<pid_t>> Cgroup::Processes() const {
   }
   return pids;
 }
+
+Result<> Cgroup::Freeze() const {
+  constexpr int kPatienceMs = 1000;
+  HMVM_TRY_ASSIGN(const UniqueFd events, OpenFile(path_ + "/cgroup.events", O_RDONLY));
+  HMVM_TRY(WriteControl(path_ + "/cgroup.freeze", "1"));
+  for (;;) {
+    // The kernel tells changes of the file by POLLPRI, since it was last read.
+    char content[256];
+    const ssize_t got = ::pread(events.get(), content, sizeof(content), 0);
+    if (got > 0 && KeyedValue(std::string(content, static_cast<size_t>(got)), "frozen") == 1) return {};
+    pollfd changed = {.fd = events.get(), .events = POLLPRI, .revents = 0};
+    const int ready = ::poll(&changed, 1, kPatienceMs);
+    if (ready > 0 || (ready < 0 && errno == EINTR)) continue;
+    (void)Thaw().has_value();
+    return Error{EBUSY, "processes of '" + path_ + "' can't be frozen"};
+  }
+}
+
+Result<> Cgroup::Thaw() const { return WriteControl(path_ + "/cgroup.freeze", "0"); }
 
 void Cgroup::Remove() const { ::rmdir(path_.c_str()); }
 

@@ -32,6 +32,10 @@ class Cgroup {
   uint64_t OomKills() const;
   // The processes of the group, in the caller's pid namespace.
   Result<std::vector<pid_t>> Processes() const;
+  // Holds all processes of the group and of those below it; returns when all stand still. EBUSY: one does not
+  // within a second; then all go on.
+  Result<> Freeze() const;
+  Result<> Thaw() const;
   void Remove() const;
 
  private:

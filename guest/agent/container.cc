@@ -26,13 +26,15 @@ Error Busy(const Error& error) { return Error{EBUSY, error.Message()}; }
 }  // namespace
 
 Result<std::unique_ptr<Container>> Container::Create(EventLoop& loop, StreamRegistry& streams,
+                                                     const std::string& machine_id,
                                                      const v1::CreateContainerRequest& request) {
   const std::string& id = request.container_id();
   if (!IsFileName(id)) return Error{EINVAL, "container id \"" + Escape(id) + "\""};
   if (request.hostname().size() > 64) return Error{EINVAL, "hostname longer than 64 bytes"};
   std::unique_ptr<Container> container(new Container(loop, streams));
   container->directory_ = std::string(kContainers) + "/" + id;
-  container->hostname_ = request.hostname().empty() ? id.substr(0, 12) : request.hostname();
+  container->identity_ = {.hostname = request.hostname().empty() ? id.substr(0, 12) : request.hostname(),
+                          .machine_id = machine_id};
   ::mkdir(kContainers, 0700);
   if (::mkdir(container->directory_.c_str(), 0700) < 0 && errno != EEXIST) {
     return Error{EBUSY, "create '" + container->directory_ + "'"};
@@ -47,7 +49,7 @@ Result<std::unique_ptr<Container>> Container::Create(EventLoop& loop, StreamRegi
   container->cgroup_ = std::move(*cgroup);
   container->has_cgroup_ = true;
   auto namespaces = Namespaces::Create(container->cgroup_.fd(), [&] {
-    return EnterContainerRoot(container->directory_, request, container->hostname_);
+    return EnterContainerRoot(container->directory_, request, container->identity_);
   });
   if (!namespaces.has_value()) return Busy(namespaces.error());
   container->namespaces_ = std::move(*namespaces);
@@ -72,7 +74,7 @@ Result<> Container::Start(const v1::StartProcessRequest& request, ContainerProce
   if (!id.empty() && !running()) return Error{EBUSY, "the container is not running"};
   const int init_pidfd = id.empty() ? -1 : processes_.at("")->pidfd();
   auto process = std::make_unique<ContainerProcess>(loop_, streams_, cgroup_);
-  HMVM_TRY(process->Start(request, {namespaces_, cgroup_.fd(), init_pidfd, hostname_},
+  HMVM_TRY(process->Start(request, {namespaces_, cgroup_.fd(), init_pidfd, identity_.hostname},
                           [this, id, started = std::move(started)](Result<uint32_t> pid) {
                             if (!pid.has_value()) processes_.erase(id);
                             started(std::move(pid));
@@ -101,6 +103,27 @@ Result<> Container::SignalAll(int signal) {
   // The list is old by now, but a pid comes back only after all others: what it meant is dead or still meant.
   for (const pid_t pid : pids) ::kill(pid, signal);
   return {};
+}
+
+Result<> Container::Freeze() {
+  for (const auto& [id, process] : processes_) process->HoldStreams();
+  Result<> frozen = cgroup_.Freeze();
+  if (!frozen.has_value()) {
+    for (const auto& [id, process] : processes_) process->ReleaseStreams();
+  }
+  return frozen;
+}
+
+Result<> Container::Thaw() {
+  for (const auto& [id, process] : processes_) process->ReleaseStreams();
+  return cgroup_.Thaw();
+}
+
+Result<> Container::Adopt(const Identity& identity) {
+  for (const auto& [id, process] : processes_) process->Disown(/*expected=*/id.empty());
+  identity_ = identity;
+  HMVM_TRY(WriteIdentityFiles(directory_, identity_));
+  return SetHostname(identity_.hostname, namespaces_.uts);
 }
 
 bool Container::OnReaped(pid_t pid, int wait_status) {

@@ -8,6 +8,7 @@
 #include "base/result.h"
 #include "guest/agent/cgroup.h"
 #include "guest/agent/container_process.h"
+#include "guest/agent/identity.h"
 #include "guest/agent/namespaces.h"
 #include "guest/api/agent.pb.h"
 
@@ -19,6 +20,7 @@ class Container {
  public:
   // EINVAL: an id that is no file name; EBUSY: a device or mount can't be had. Blocks while it mounts.
   static Result<std::unique_ptr<Container>> Create(EventLoop& loop, StreamRegistry& streams,
+                                                   const std::string& machine_id,
                                                    const v1::CreateContainerRequest& request);
   ~Container();
 
@@ -33,6 +35,12 @@ class Container {
   // A signal to every process. ESRCH: the container is not running.
   Result<> SignalAll(int signal);
 
+  // Holds processes and streams; EBUSY: a process can't be held, then all go on. Blocks for that long.
+  Result<> Freeze();
+  Result<> Thaw();
+  // Frozen since a snapshot that this guest is a restore of: takes the new names, forgets the old host.
+  Result<> Adopt(const Identity& identity);
+
   // True if `pid` was one of this container's processes, which has been told then.
   bool OnReaped(pid_t pid, int wait_status);
 
@@ -43,7 +51,7 @@ class Container {
   EventLoop& loop_;
   StreamRegistry& streams_;
   std::string directory_;
-  std::string hostname_;
+  Identity identity_;
   bool layers_mounted_ = false;
   bool has_cgroup_ = false;
   Cgroup cgroup_;

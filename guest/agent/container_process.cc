@@ -72,21 +72,60 @@ Result<UniqueFd> ContainerProcess::OpenStdio(int number, uint64_t id, bool termi
       child_end = std::move(pipe.write);
     }
   }
-  HMVM_TRY(streams_.Claim(id, [pump = stream.pump.get(), input](UniqueFd connection) {
-    if (input) {
-      pump->SetSource(std::move(connection));
-    } else {
-      pump->SetSink(std::move(connection));
-    }
-  }));
+  HMVM_TRY(Claim(id, *stream.pump, input));
   stream.id = id;
   return child_end;
+}
+
+Result<> ContainerProcess::Claim(uint64_t id, Pump& pump, bool input) {
+  return streams_.Claim(id, [&pump, input](UniqueFd connection) {
+    if (input) {
+      pump.SetSource(std::move(connection));
+    } else {
+      pump.SetSink(std::move(connection));
+    }
+  });
 }
 
 void ContainerProcess::DropStream(Stream& stream) {
   if (stream.id != 0) streams_.Cancel(stream.id);
   stream.id = 0;
   stream.pump.reset();
+}
+
+void ContainerProcess::HoldStreams() {
+  for (const Stream& stream : stdio_) {
+    if (stream.pump != nullptr) stream.pump->Hold();
+  }
+}
+
+void ContainerProcess::ReleaseStreams() {
+  for (const Stream& stream : stdio_) {
+    if (stream.pump != nullptr) stream.pump->Release();
+  }
+}
+
+void ContainerProcess::Disown(bool expected) {
+  waiters_.clear();
+  if (started_) started_ = [](const Result<uint32_t>&) {};
+  for (int number = 0; number < 3; ++number) {
+    Stream& stream = stdio_[number];
+    if (stream.pump == nullptr) continue;
+    const bool input = number == kStdin;
+    if (!expected) {
+      DropStream(stream);
+    } else if (stream.pump->done()) {
+      streams_.Refuse(stream.id);
+    } else {
+      if (input) {
+        stream.pump->LoseSource();
+      } else {
+        stream.pump->LoseSink();
+      }
+      // Its id is free: the registry has forgotten all claims.
+      (void)Claim(stream.id, *stream.pump, input).has_value();
+    }
+  }
 }
 
 Result<> ContainerProcess::OnChildMessage() {

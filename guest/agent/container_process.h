@@ -43,6 +43,14 @@ class ContainerProcess {
   Result<> Signal(int signal) const;
   Result<> Resize(const v1::WindowSize& window) const;
 
+  // Holds the bytes of the streams, and lets them move again. The process itself is the cgroup's to hold.
+  void HoldStreams();
+  void ReleaseStreams();
+  // After a restore, the streams held and the registry empty: forgets those who waited for the process and
+  // closes the host's connections. With `expected` the same ids are claimed again, else the streams are
+  // broken.
+  void Disown(bool expected);
+
   pid_t pid() const { return pid_; }
   int pidfd() const { return pidfd_.get(); }
   bool ended() const { return ended_; }
@@ -55,7 +63,7 @@ class ContainerProcess {
   };
 
   Result<UniqueFd> OpenStdio(int number, uint64_t id, bool terminal);
-  Result<> Claim(Stream& stream, bool input);
+  Result<> Claim(uint64_t id, Pump& pump, bool input);
   void DropStream(Stream& stream);
   Result<> OnChildMessage();
   void AdoptTerminal(UniqueFd master);

@@ -1,10 +1,13 @@
 #include "guest/agent/container_root.h"
 
 #include <fcntl.h>
+#include <linux/fs.h>
+#include <sys/ioctl.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/sysmacros.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/file.h"
@@ -81,6 +84,21 @@ Result<> Mount(const std::string& source, const std::string& target, const char*
   return {};
 }
 
+// After a restore an empty drive has been given its disk, and the kernel reads the new size when it comes to
+// it, which it nearly always has by now; it tells nobody of a change from 0.
+Result<> AwaitDisk(const std::string& device) {
+  constexpr timespec kPause = {.tv_sec = 0, .tv_nsec = 100'000};
+  constexpr int kTries = 50'000;
+  for (int tries = 0; tries < kTries; ++tries) {
+    HMVM_TRY_ASSIGN(const UniqueFd disk, OpenFile(device, O_RDONLY));
+    uint64_t size_bytes = 0;
+    if (::ioctl(disk.get(), BLKGETSIZE64, &size_bytes) < 0) return Error{errno, "size of '" + device + "'"};
+    if (size_bytes != 0) return {};
+    ::nanosleep(&kPause, nullptr);
+  }
+  return Error{ENOMEDIUM, "'" + device + "' is an empty drive"};
+}
+
 Result<> MountUpper(const std::string& directory, const v1::Rootfs& rootfs) {
   const std::string upper = directory + "/upper";
   HMVM_TRY(MakeDirectory(upper));
@@ -151,25 +169,10 @@ Result<> MountRequested(int root, const v1::Mount& mount) {
   return {};
 }
 
-// A file of the agent's, bound over `path` as docker does: the image's own stays untouched.
-Result<> BindFile(int root, const std::string& directory, const std::string& path,
-                  const std::string& content) {
-  const std::string source = directory + "/" + path.substr(path.find_last_of('/') + 1);
-  HMVM_TRY_ASSIGN(const UniqueFd file, OpenFile(source, O_WRONLY | O_CREAT | O_TRUNC, 0644));
-  HMVM_TRY(WriteAll(file.get(), content));
-  HMVM_TRY_ASSIGN(const UniqueFd target, EnsureInRoot(root, path, FileKind::kFile));
-  return MountOn(target.get(), source, "bind", MS_BIND, "");
-}
-
-std::string HostsFile(const std::string& hostname) {
-  return "127.0.0.1\tlocalhost\n"
-         "::1\tlocalhost ip6-localhost ip6-loopback\n"
-         "fe00::0\tip6-localnet\n"
-         "ff00::0\tip6-mcastprefix\n"
-         "ff02::1\tip6-allnodes\n"
-         "ff02::2\tip6-allrouters\n"
-         "127.0.0.1\t" +
-         hostname + "\n";
+// A file of the agent's, bound over the image's own, which stays untouched, as docker does.
+Result<> BindIdentityFile(int root, const std::string& directory, const std::string& name) {
+  HMVM_TRY_ASSIGN(const UniqueFd target, EnsureInRoot(root, "/etc/" + name, FileKind::kFile));
+  return MountOn(target.get(), directory + "/" + name, "bind", MS_BIND, "");
 }
 
 // Images without /tmp exist; programs that can't live without it are many.
@@ -208,6 +211,7 @@ Result<> MakeReadOnly(const char* path) {
 Result<> MountLayers(const std::string& directory, const v1::Rootfs& rootfs) {
   const std::string lower = directory + "/lower";
   HMVM_TRY(MakeDirectory(lower));
+  HMVM_TRY(AwaitDisk(rootfs.lower_device()));
   HMVM_TRY(Mount(rootfs.lower_device(), lower, "erofs", MS_RDONLY, ""));
   Result<> mounted = MountUpper(directory, rootfs);
   if (mounted.has_value()) mounted = MountOverlay(directory);
@@ -223,7 +227,7 @@ void UnmountLayers(const std::string& directory) {
 }
 
 Result<> EnterContainerRoot(const std::string& directory, const v1::CreateContainerRequest& request,
-                            const std::string& hostname) {
+                            const Identity& identity) {
   ::umask(0);
   HMVM_TRY_ASSIGN(const UniqueFd root, OpenFile(directory + "/root", O_PATH | O_DIRECTORY));
   for (const DefaultMount& mount : kDefaultMounts) {
@@ -235,15 +239,14 @@ Result<> EnterContainerRoot(const std::string& directory, const v1::CreateContai
   HMVM_TRY(FillDev(root.get()));
   HMVM_TRY(EnsureInRoot(root.get(), "/proc", FileKind::kDirectory));
   HMVM_TRY(EnsureTmp(root.get()));
-  HMVM_TRY(BindFile(root.get(), directory, "/etc/hostname", hostname + "\n"));
-  HMVM_TRY(BindFile(root.get(), directory, "/etc/hosts", HostsFile(hostname)));
+  HMVM_TRY(WriteIdentityFiles(directory, identity));
+  for (const char* name : kIdentityFiles) HMVM_TRY(BindIdentityFile(root.get(), directory, name));
   for (const v1::Mount& mount : request.mounts()) {
     if (auto mounted = MountRequested(root.get(), mount); !mounted.has_value()) {
       return Wrap("mount on '" + mount.destination() + "'", mounted.error());
     }
   }
-  if (::sethostname(hostname.data(), hostname.size()) < 0)
-    return Error{errno, "set hostname '" + hostname + "'"};
+  HMVM_TRY(SetHostname(identity.hostname, UniqueFd()));
   HMVM_TRY(PivotTo(root.get()));
   if (request.read_only()) return Mount("/", "/", "bind", MS_REMOUNT | MS_BIND | MS_RDONLY, "");
   return {};

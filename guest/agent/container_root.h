@@ -5,6 +5,7 @@
 #include <string>
 
 #include "base/result.h"
+#include "guest/agent/identity.h"
 #include "guest/api/agent.pb.h"
 
 namespace hmvm::agent {
@@ -16,9 +17,9 @@ void UnmountLayers(const std::string& directory);
 
 // Fills DIRECTORY/root and makes it the root of the calling process, which is in new mount, uts and cgroup
 // namespaces already: devices, default mounts except /proc (that needs the container's pid namespace), the
-// request's mounts, /etc/hosts and /etc/hostname.
+// request's mounts, the files of its identity.
 Result<> EnterContainerRoot(const std::string& directory, const v1::CreateContainerRequest& request,
-                            const std::string& hostname);
+                            const Identity& identity);
 
 // Mounts /proc and hides what docker hides of /proc and /sys; for the first process of the container, once
 // its root has been entered.

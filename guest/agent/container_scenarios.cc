@@ -81,6 +81,12 @@ class ContainerTest : public testing::Test {
     }
     ASSERT_TRUE(started.has_value()) << started.error().Message();
     agent_ = started->release();
+    v1::CreateContainerRequest too_early;
+    too_early.set_container_id("early");
+    const auto refused = Call<v1::CreateContainerResponse>("CreateContainer", too_early);
+    ASSERT_FALSE(refused.has_value());
+    EXPECT_EQ(refused.error().code, EBUSY);
+    ASSERT_TRUE(Personalise("guest", '0').has_value());
   }
 
   static void TearDownTestSuite() {
@@ -104,6 +110,16 @@ class ContainerTest : public testing::Test {
   template <typename Response, typename Request>
   static Result<Response> Call(const char* method, const Request& request) {
     return agent_->client().Call<Response>("hmvm.agent.v1.Agent", method, request, std::chrono::minutes(5));
+  }
+
+  static Result<> Personalise(const std::string& hostname, char machine_id_digit) {
+    v1::PersonaliseRequest request;
+    request.set_entropy(std::string(64, 'e'));
+    request.set_hostname(hostname);
+    request.set_machine_id(std::string(32, machine_id_digit));
+    const auto done = Call<v1::Empty>("Personalise", request);
+    if (!done.has_value()) return done.error();
+    return {};
   }
 
   v1::CreateContainerRequest CreateRequest() const {
@@ -541,6 +557,54 @@ TEST_F(TerminalTest, ResizeIsSeenByTheProcess) {
 
   EXPECT_EQ(ReadToEnd(out_.get()), "44 55\r\n");
   EXPECT_EQ(Wait("w"), 5);
+}
+
+// What a supervisor does to a guest that was restored from a snapshot of a running container; here the guest
+// is the origin itself, which makes no difference to the agent.
+TEST_F(ContainerTest, FrozenContainerGoesOnUnderNewNamesAndOnNewConnections) {
+  ASSERT_TRUE(Create(CreateRequest()).has_value());
+  v1::StartProcessRequest request =
+      StartRequest("", {"sh", "-c", "n=0; while :; do n=$((n+1)); echo $n; sleep 0.01; done"});
+  request.set_stdout_stream(NewStream());
+  auto first = agent_->ConnectStream(request.stdout_stream());
+  ASSERT_TRUE(first.has_value());
+  ASSERT_TRUE(Start(request).has_value());
+  std::string before(1, '\0');
+  ASSERT_EQ(ReadFull(first->get(), std::as_writable_bytes(std::span(before))).value_or(0), 1u);
+
+  ASSERT_TRUE(Call<v1::Empty>("Freeze", v1::Empty()).has_value());
+  ASSERT_TRUE(Personalise("renamed", '7').has_value());
+  before += ReadToEnd(first->get());  // the agent has closed it
+  const auto second = agent_->ConnectStream(request.stdout_stream());
+  ASSERT_TRUE(second.has_value());
+  std::string after(200, '\0');
+  ASSERT_EQ(ReadFull(second->get(), std::as_writable_bytes(std::span(after))).value_or(0), after.size());
+
+  EXPECT_THAT(before, EndsWith("\n"));
+  before.pop_back();
+  EXPECT_EQ(std::stoi(after), std::stoi(before.substr(before.rfind('\n') + 1)) + 1);
+  EXPECT_EQ(Shell("hostname; cat /etc/hostname; grep -c renamed /etc/hosts; cat /etc/machine-id").out,
+            "renamed\nrenamed\n1\n" + std::string(32, '7') + "\n");
+}
+
+TEST_F(ContainerTest, ThawedContainerGoesOnAsItWas) {
+  CreateIdle();
+
+  ASSERT_TRUE(Call<v1::Empty>("Freeze", v1::Empty()).has_value());
+  ASSERT_TRUE(Call<v1::Empty>("Thaw", v1::Empty()).has_value());
+
+  EXPECT_EQ(Shell("hostname").out, "box\n");
+}
+
+TEST_F(ContainerTest, TooLittleEntropyIsRefused) {
+  v1::PersonaliseRequest request;
+  request.set_entropy("short");
+  request.set_machine_id(std::string(32, '0'));
+
+  const auto refused = Call<v1::Empty>("Personalise", request);
+
+  ASSERT_FALSE(refused.has_value());
+  EXPECT_EQ(refused.error().code, EINVAL);
 }
 
 TEST_F(ContainerTest, ThousandExecsLeaveNothingBehind) {

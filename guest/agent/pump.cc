@@ -23,10 +23,10 @@ void Pump::SetSink(UniqueFd sink) {
 }
 
 void Pump::Start() {
-  if (!source_.valid() || !sink_.valid() || done_) return;
-  buffer_ = std::make_unique_for_overwrite<char[]>(kBufferBytes);
+  if (!source_.valid() || !sink_.valid() || done_ || held_) return;
+  if (buffer_ == nullptr) buffer_ = std::make_unique_for_overwrite<char[]>(kBufferBytes);
   // A source that ends while it is empty wakes nobody; the sink takes bytes sooner or later.
-  if (left_bytes_.has_value()) return Wait(sink_.get(), EPOLLOUT);
+  if (left_bytes_.has_value() || begin_ != end_) return Wait(sink_.get(), EPOLLOUT);
   Wait(source_.get(), EPOLLIN);
 }
 
@@ -37,6 +37,26 @@ void Pump::EndAfterBuffered() {
   if (::ioctl(source_.get(), FIONREAD, &buffered) < 0) buffered = 0;
   left_bytes_ = static_cast<size_t>(buffered);
   if (sink_.valid()) Wait(sink_.get(), EPOLLOUT);
+}
+
+void Pump::Hold() {
+  held_ = true;
+  Unwatch();
+}
+
+void Pump::Release() {
+  held_ = false;
+  Start();
+}
+
+void Pump::LoseSource() {
+  Unwatch();
+  source_.reset();
+}
+
+void Pump::LoseSink() {
+  Unwatch();
+  sink_.reset();
 }
 
 void Pump::Run() {
@@ -75,10 +95,9 @@ Pump::Step Pump::Drain() {
 }
 
 void Pump::Wait(int fd, uint32_t event) {
-  if (watched_fd_ == fd) return;
+  if (held_ || watched_fd_ == fd) return;
   // Only the end that is waited for is watched: a hang-up of the other one would wake the loop without end.
-  watch_ = Watch();
-  watched_fd_ = -1;
+  Unwatch();
   auto watch = loop_.OnEvents(fd, event, [this](uint32_t) -> Result<> {
     Run();
     return {};
@@ -86,6 +105,11 @@ void Pump::Wait(int fd, uint32_t event) {
   if (!watch.has_value()) return Finish();  // out of memory: the stream ends rather than hangs
   watch_ = std::move(*watch);
   watched_fd_ = fd;
+}
+
+void Pump::Unwatch() {
+  watch_ = Watch();
+  watched_fd_ = -1;
 }
 
 void Pump::Finish() {

@@ -29,6 +29,13 @@ class Pump {
   // others may hold its other end open. For pipes and sockets; a pump without a source is done at once.
   void EndAfterBuffered();
 
+  // Holds everything where it is, until Release().
+  void Hold();
+  void Release();
+  // Close the host's end as if it had never been there: the pump waits for another. Not when done.
+  void LoseSource();
+  void LoseSink();
+
   bool done() const { return done_; }
 
  private:
@@ -42,6 +49,7 @@ class Pump {
   Step Fill();
   Step Drain();
   void Wait(int fd, uint32_t event);
+  void Unwatch();
   void Finish();
 
   EventLoop& loop_;
@@ -53,6 +61,7 @@ class Pump {
   size_t end_ = 0;
   std::optional<size_t> left_bytes_;  // set by EndAfterBuffered(): so much the source still gives
   bool done_ = false;
+  bool held_ = false;
   Watch watch_;  // on the one end that is waited for
   int watched_fd_ = -1;
 };

@@ -104,6 +104,43 @@ TEST_F(PumpTest, EndAfterBufferedDeliversWhatIsThereThoughThePipeStaysOpen) {
   EXPECT_TRUE(pipe_.write.valid());
 }
 
+TEST_F(PumpTest, HeldPumpMovesNothingUntilItIsReleased) {
+  pump_->SetSource(std::move(pipe_.read));
+  pump_->SetSink(std::move(sockets_.first));
+  pump_->Hold();
+  ASSERT_TRUE(WriteAll(pipe_.write.get(), "held").has_value());
+  pipe_.write.reset();
+  loop_->Post([this] { loop_->Stop(); });
+  ASSERT_TRUE(loop_->Run().has_value());
+  char byte = 0;
+  EXPECT_EQ(::recv(sockets_.second.get(), &byte, 1, MSG_DONTWAIT), -1);
+
+  pump_->Release();
+  EXPECT_TRUE(loop_->Run().has_value());
+
+  EXPECT_EQ(ReadToEnd(sockets_.second.get()), "held");
+}
+
+TEST_F(PumpTest, LostSinkIsReplacedWithoutLossOfBytes) {
+  const std::string sent = Pattern(60000);
+  SocketPair full = std::move(*MakeSocketPair(SOCK_STREAM));
+  pump_->SetSource(std::move(pipe_.read));
+  pump_->Hold();
+  pump_->SetSink(std::move(full.first));
+  pump_->LoseSink();
+  ASSERT_TRUE(WriteAll(pipe_.write.get(), sent).has_value());
+  pipe_.write.reset();
+
+  pump_->Release();
+  pump_->SetSink(std::move(sockets_.first));
+  std::string received;
+  std::thread reader([&] { received = ReadToEnd(sockets_.second.get()); });
+  EXPECT_TRUE(loop_->Run().has_value());
+  reader.join();
+
+  EXPECT_TRUE(received == sent);
+}
+
 TEST_F(PumpTest, EndAfterBufferedOfAnEmptyPipeEndsAtOnce) {
   pump_->SetSource(std::move(pipe_.read));
   pump_->SetSink(std::move(sockets_.first));

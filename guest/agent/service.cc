@@ -9,6 +9,7 @@
 #include "base/escape.h"
 #include "base/file.h"
 #include "guest/agent/clock.h"
+#include "guest/agent/entropy.h"
 #include "guest/agent/kmsg.h"
 
 namespace hmvm::agent {
@@ -33,6 +34,12 @@ void AgentService::Register(TtrpcServer& server) {
                                                                response->set_ready_monotonic_ns(ready_ns);
                                                              respond(std::move(response));
                                                            });
+  server.Handle<v1::PersonaliseRequest, v1::Empty>(
+      kService, "Personalise", [this](const auto& request, auto respond) { respond(Personalise(request)); });
+  server.Handle<v1::Empty, v1::Empty>(kService, "Freeze",
+                                      [this](const auto&, auto respond) { respond(Freeze()); });
+  server.Handle<v1::Empty, v1::Empty>(kService, "Thaw",
+                                      [this](const auto&, auto respond) { respond(Thaw()); });
   server.Handle<v1::CreateContainerRequest, v1::CreateContainerResponse>(
       kService, "CreateContainer",
       [this](const auto& request, auto respond) { respond(CreateContainer(request)); });
@@ -78,11 +85,39 @@ Result<v1::DescribeResponse> AgentService::Describe() const {
   return response;
 }
 
+Result<v1::Empty> AgentService::Personalise(const v1::PersonaliseRequest& request) {
+  const Identity identity = {.hostname = request.hostname(), .machine_id = request.machine_id()};
+  if (!IsMachineId(identity.machine_id)) return Error{EINVAL, "machine id that is no 32 hex digits"};
+  HMVM_TRY(AddEntropy(std::as_bytes(std::span(request.entropy()))));
+  machine_id_ = identity.machine_id;
+  HMVM_TRY(SetHostname(identity.hostname, UniqueFd()));
+  if (containers_.empty()) return v1::Empty();
+  streams_.Forget();
+  for (const auto& [id, container] : containers_) HMVM_TRY(container->Adopt(identity));
+  return Thaw();
+}
+
+Result<v1::Empty> AgentService::Freeze() {
+  for (auto at = containers_.begin(); at != containers_.end(); ++at) {
+    const auto frozen = at->second->Freeze();
+    if (frozen.has_value()) continue;
+    while (at != containers_.begin()) (void)(--at)->second->Thaw().has_value();
+    return frozen.error();
+  }
+  return v1::Empty();
+}
+
+Result<v1::Empty> AgentService::Thaw() {
+  for (const auto& [id, container] : containers_) HMVM_TRY(container->Thaw());
+  return v1::Empty();
+}
+
 Result<v1::CreateContainerResponse> AgentService::CreateContainer(const v1::CreateContainerRequest& request) {
+  if (machine_id_.empty()) return Error{EBUSY, "this guest has not been personalised"};
   if (containers_.contains(request.container_id())) {
     return Error{EEXIST, "container '" + Escape(request.container_id()) + "'"};
   }
-  HMVM_TRY_ASSIGN(auto container, Container::Create(loop_, streams_, request));
+  HMVM_TRY_ASSIGN(auto container, Container::Create(loop_, streams_, machine_id_, request));
   containers_.emplace(request.container_id(), std::move(container));
   return v1::CreateContainerResponse();
 }

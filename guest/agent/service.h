@@ -32,6 +32,9 @@ class AgentService {
   using Respond = TtrpcServer::Responder<Response>;
 
   Result<v1::DescribeResponse> Describe() const;
+  Result<v1::Empty> Personalise(const v1::PersonaliseRequest& request);
+  Result<v1::Empty> Freeze();
+  Result<v1::Empty> Thaw();
   Result<v1::CreateContainerResponse> CreateContainer(const v1::CreateContainerRequest& request);
   void StartProcess(const v1::StartProcessRequest& request, Respond<v1::StartProcessResponse> respond);
   void WaitProcess(const v1::ProcessRequest& request, Respond<v1::WaitProcessResponse> respond);
@@ -45,6 +48,7 @@ class AgentService {
   EventLoop& loop_;
   StreamRegistry& streams_;
   std::function<void()> power_off_;
+  std::string machine_id_;  // empty before the first Personalise
   std::map<std::string, std::unique_ptr<Container>> containers_;
 };
 

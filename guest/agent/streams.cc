@@ -37,9 +37,18 @@ Result<> StreamRegistry::Claim(uint64_t id, Taker taker) {
 }
 
 void StreamRegistry::Cancel(uint64_t id) {
-  if (claims_.erase(id) == 0) return;
+  if (claims_.erase(id) != 0) Refuse(id);
+}
+
+void StreamRegistry::Refuse(uint64_t id) {
   cancelled_.push_back(id);
   if (cancelled_.size() > kMaxUnclaimed) cancelled_.pop_front();
+}
+
+void StreamRegistry::Forget() {
+  connections_.clear();
+  claims_.clear();
+  cancelled_.clear();
 }
 
 void StreamRegistry::Accept() {

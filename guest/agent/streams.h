@@ -30,6 +30,11 @@ class StreamRegistry {
   // closed: a process may well end before its streams are there.
   void Cancel(uint64_t id);
 
+  // A connection that comes with this id is closed, once.
+  void Refuse(uint64_t id);
+  // Forgets all claims, and closes all connections that nobody has claimed: they were of another life.
+  void Forget();
+
   size_t unclaimed() const { return connections_.size(); }
 
  private:

@@ -113,6 +113,17 @@ TEST_F(StreamRegistryTest, SecondClaimOfAnIdIsRefused) {
   EXPECT_EQ(again.error().code, EEXIST);
 }
 
+TEST_F(StreamRegistryTest, ForgottenClaimCanBeMadeAgain) {
+  ASSERT_TRUE(registry_->Claim(9, [](UniqueFd) { FAIL(); }).has_value());
+
+  registry_->Forget();
+  ASSERT_TRUE(registry_->Claim(9, Take()).has_value());
+  const UniqueFd host = Connect(IdBytes(9));
+  ASSERT_TRUE(loop_->Run().has_value());
+
+  EXPECT_TRUE(taken_.valid());
+}
+
 TEST_F(StreamRegistryTest, UnclaimedConnectionsAreBounded) {
   std::vector<UniqueFd> hosts;
   for (uint64_t id = 1; id <= StreamRegistry::kMaxUnclaimed + 10; ++id) hosts.push_back(Connect(IdBytes(id)));

@@ -17,6 +17,9 @@ class AgentClient {
   explicit AgentClient(UniqueFd socket) : ttrpc_(TtrpcClient::Create(std::move(socket))) {}
 
   // Answers once the guest has booted.
+  Result<> Personalise(const agent::v1::PersonaliseRequest& request) {
+    return Ignore(Call<agent::v1::Empty>("Personalise", request));
+  }
   Result<> CreateContainer(const agent::v1::CreateContainerRequest& request) {
     return Ignore(Call<agent::v1::CreateContainerResponse>("CreateContainer", request));
   }

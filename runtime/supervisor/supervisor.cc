@@ -20,6 +20,7 @@
 #include "runtime/container/process_config.h"
 #include "runtime/supervisor/agent_client.h"
 #include "runtime/supervisor/guest_clock.h"
+#include "runtime/supervisor/personality.h"
 #include "runtime/supervisor/streams.h"
 #include "runtime/supervisor/worker.h"
 
@@ -215,6 +216,10 @@ void Supervisor::RunFirstProcess() {
 }
 
 Outcome Supervisor::DriveFirstProcess() {
+  if (auto personalised = agent_->Personalise(NewPersonality(record_.config.hostname));
+      !personalised.has_value()) {
+    return FailedBy(Wrap("give the guest its identity", personalised.error()));
+  }
   agent::v1::CreateContainerRequest create;
   create.set_container_id(record_.id);
   create.mutable_rootfs()->set_lower_device("/dev/vda");

@@ -173,6 +173,8 @@ class FakeGuest {
           respond(std::move(response));
         });
     constexpr const char* kAgent = "hmvm.agent.v1.Agent";
+    server_.Handle<api::PersonaliseRequest, api::Empty>(
+        kAgent, "Personalise", [](const auto&, auto respond) { respond(api::Empty()); });
     server_.Handle<api::CreateContainerRequest, api::CreateContainerResponse>(
         kAgent, "CreateContainer",
         [](const auto&, auto respond) { respond(api::CreateContainerResponse()); });
