@@ -103,6 +103,11 @@ struct Trap {
 inline constexpr uint32_t kVectors = 32;
 inline constexpr uint32_t kInjectEvent = kVectors;  // as a vector: the event upcall
 
+// The CPU pushes one; entry.S knows the same vectors.
+constexpr bool HasErrorCode(uint64_t vector) {
+  return vector == 8 || (vector >= 10 && vector <= 14) || vector == 17 || vector == 21;
+}
+
 // What the VMM wants delivered: it sets rip to one of the inject gates and leaves here where rip was.
 struct Injection {
   uint64_t armed;

@@ -21,10 +21,6 @@ constexpr uint32_t kGeneralProtection = 13;
 constexpr uint64_t kGateStack = 0;
 constexpr uint64_t kSyscallBytes = 2;
 
-bool HasErrorCode(uint32_t vector) {
-  return vector == 8 || (vector >= 10 && vector <= 14) || vector == 17 || vector == 21;
-}
-
 }  // namespace
 
 Traps::Traps(const Vcpu* vcpu, const Window* window, const GuestMemory* memory, const Bus* ports,

@@ -146,10 +146,6 @@ struct Interrupted {
   uint64_t rsp;
 };
 
-bool HasErrorCode(uint64_t vector) {
-  return vector == 8 || (vector >= 10 && vector <= 14) || vector == 17 || vector == 21;
-}
-
 // Builds the frame that Xen would on the kernel's stack; entry.S goes on at deliver_target with it.
 void Deliver(Cpu& cpu, const SavedRegisters& registers, const Interrupted& from, uint64_t vector,
              uint64_t error) {
