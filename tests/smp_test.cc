@@ -2,6 +2,7 @@
 // one.
 #include <filesystem>
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include "base/file.h"
@@ -58,6 +59,18 @@ TEST_P(SmpTest, VcpusComeUpAndGoDownThroughSysfs) {
 TEST_P(SmpTest, RebootAndPanicEndAllVcpus) {
   EXPECT_EQ(Run(GetParam(), "smp_check=reboot").exit_code, 2);
   EXPECT_EQ(Run(GetParam(), "smp_check=panic").exit_code, 3);
+}
+
+// A kernel that panics sends each other vCPU an NMI, if asked to, whereupon it says what it was doing.
+TEST_P(SmpTest, NmisComeWhateverAVcpuDoes) {
+  constexpr char kAllBacktraces[] = "panic_print=0x40";
+  const Outcome outcome = Run(GetParam(), std::string("smp_check=panic ") + kAllBacktraces);
+
+  EXPECT_EQ(outcome.exit_code, 3);
+  const std::string log = ReadFile(console()).value_or("");
+  for (int cpu = 0; cpu < GetParam(); ++cpu) {
+    EXPECT_THAT(log, testing::HasSubstr("NMI backtrace for cpu " + std::to_string(cpu))) << log;
+  }
 }
 
 INSTANTIATE_TEST_SUITE_P(Vcpus, SmpTest, testing::Values(2, 4, 8));

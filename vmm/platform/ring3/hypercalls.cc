@@ -175,8 +175,10 @@ int64_t Hypercalls::CallbackOperation(const Arguments& arguments) {
     case kCallbackSyscall:
       cpu.syscall_entry = request.address;
       return 0;
-    case kCallbackFailsafe:  // for segment registers that can't be loaded: none can
     case kCallbackNmi:
+      cpu.traps[kNmi] = {request.address, kTrapMasksEvents};
+      return 0;
+    case kCallbackFailsafe:  // for segment registers that can't be loaded: none can
     case kCallbackSysenter:  // no 32-bit programs
     case kCallbackSyscall32:
       return 0;

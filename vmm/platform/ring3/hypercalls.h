@@ -25,6 +25,7 @@ struct SharedVcpu {
   Power power;
   Runstate runstate;
   std::atomic<uint64_t> runstate_area{0};  // the guest's address for it, 0: none
+  std::atomic<bool> nmi_pending{false};
 };
 
 // Of one vCPU; belongs to its thread.

@@ -84,6 +84,24 @@ TEST_F(HypercallsTest, VcpuInfoMovesToAPlaceThatOverlapsTheOld) {
   EXPECT_EQ(guest_.events().vcpu_info(0)->cr2, 0x1234U);
 }
 
+TEST_F(HypercallsTest, NmiIsPendingForItsVcpuAndWakesIt) {
+  EXPECT_EQ(guest_.Call(kHypercallVcpuOp, {kVcpuSendNmi, 1, 0}), 0);
+  EXPECT_EQ(guest_.Call(kHypercallVcpuOp, {kVcpuSendNmi, HypercallsWithoutVcpu::kVcpus, 0}), -ENOENT);
+
+  EXPECT_TRUE(guest_.vcpu(1).nmi_pending);
+  EXPECT_FALSE(guest_.vcpu(0).nmi_pending);
+  EXPECT_EQ(guest_.wakes(), 1);
+}
+
+TEST_F(HypercallsTest, NmiCallbackIsTheHandlerOfItsVector) {
+  EXPECT_EQ(guest_.Call(kHypercallCallbackOp,
+                        {kCallbackRegister, guest_.Put(CallbackRegister{kCallbackNmi, 0, 0, 0x1111})}),
+            0);
+
+  EXPECT_EQ(guest_.window().cpu(0).traps[kNmi].handler, 0x1111U);
+  EXPECT_NE(guest_.window().cpu(0).traps[kNmi].masks_events, 0U);
+}
+
 TEST_F(HypercallsTest, MemoryMapNeedsRoom) {
   const uint64_t buffer = HypercallsWithoutVcpu::kAddress + 0x8000;
 

@@ -120,6 +120,10 @@ int64_t Hypercalls::VcpuOperation(const Arguments& arguments) {
       return 0;
     case kVcpuRegisterInfo:
       return RegisterVcpuInfo(vcpu, arguments[2]);
+    case kVcpuSendNmi:
+      shared.nmi_pending = true;
+      parts_.threads->Wake(vcpu);
+      return 0;
     case kVcpuRegisterTimeArea:
       return RegisterTimeArea(arguments[2]);
     default:

@@ -101,6 +101,7 @@ struct Trap {
   uint64_t masks_events;
 };
 inline constexpr uint32_t kVectors = 32;
+inline constexpr uint32_t kNmi = 2;
 inline constexpr uint32_t kInjectEvent = kVectors;  // as a vector: the event upcall
 
 // The CPU pushes one; entry.S knows the same vectors.
@@ -155,6 +156,7 @@ struct Cpu {
   uint64_t count_syscalls;
   uint64_t count_faults;
   uint64_t count_events;
+  uint64_t nmi_masked;  // from an NMI to the next HYPERVISOR_iret
   // From here on for C++ alone.
   uint64_t gate_load;        // stub_load
   uint64_t breakpoint_gate;  // address of that gate
@@ -210,6 +212,7 @@ HMVM_RING3_AT(Cpu, fault_address, CPU_FAULT_ADDRESS);
 HMVM_RING3_AT(Cpu, count_syscalls, CPU_COUNT_SYSCALLS);
 HMVM_RING3_AT(Cpu, count_faults, CPU_COUNT_FAULTS);
 HMVM_RING3_AT(Cpu, count_events, CPU_COUNT_EVENTS);
+HMVM_RING3_AT(Cpu, nmi_masked, CPU_NMI_MASKED);
 HMVM_RING3_AT(Exceptions, enter_root, ENTER_ROOT);
 HMVM_RING3_AT(Exceptions, kernel_rax, KERNEL_RAX);
 HMVM_RING3_AT(Exceptions, fault_kernel_frame, FAULT_KERNEL_FRAME);

@@ -177,6 +177,39 @@ void Traps::Redirect(uint32_t vector, uint64_t error) {
   frame.rflags &= ~kTrapFlag;
 }
 
+// Leads a vCPU that is outside the monitor to an inject gate. false: it is inside, or KVM has something else
+// on its way.
+bool Traps::Interrupt(uint32_t vector) {
+  kvm_regs& regs = vcpu_->run().s.regs.regs;
+  Cpu& cpu = this->cpu();
+  // A program at the end of its system call is interrupted as anywhere else: the monitor knows the place.
+  const uint64_t page = block_ + kBlockEntry;
+  const bool continuing =
+      cpu.user_mode != 0 && regs.rip >= page + USER_CONTINUE && regs.rip < page + USER_CONTINUE_END;
+  if ((Window::Contains(regs.rip) && !continuing) || cpu.injection.armed != 0) return false;
+  // An exception that KVM is about to deliver would be lost by setting registers, and KVM_GET_VCPU_EVENTS
+  // does not tell of an int3. So the event waits until KVM says that nothing is on its way.
+  if (vcpu_->run().ready_for_interrupt_injection == 0) {
+    vcpu_->run().request_interrupt_window = 1;
+    return false;
+  }
+  Arm(vector, 0, {.rip = regs.rip, .cs = kUserCs, .rflags = regs.rflags, .rsp = regs.rsp, .ss = kUserSs});
+  if (cpu.user_mode != 0) {
+    regs.rip = InjectUser();
+    regs.rsp = kGateStack;
+  } else {
+    regs.rip = monitor_->inject_kernel;
+  }
+  regs.rflags &= ~kTrapFlag;
+  vcpu_->run().kvm_dirty_regs = KVM_SYNC_X86_REGS;
+  return true;
+}
+
+bool Traps::DeliverNmi() {
+  if (cpu().traps[kNmi].handler == 0) return true;  // the guest does not want to know
+  return cpu().nmi_masked == 0 && Interrupt(kNmi);
+}
+
 void Traps::DeliverEvent() {
   vcpu_->run().request_interrupt_window = 0;
   if (!events_->Deliverable(vcpu_->index())) return;
@@ -206,27 +239,7 @@ void Traps::DeliverEvent() {
     frame.rflags &= ~kTrapFlag;
     return;
   }
-  // A program at the end of its system call is interrupted as anywhere else: the monitor knows the place.
-  const uint64_t page = block_ + kBlockEntry;
-  const bool continuing = cpu.user_mode != 0 && in(page + USER_CONTINUE, page + USER_CONTINUE_END);
-  if ((Window::Contains(regs.rip) && !continuing) || cpu.injection.armed != 0) return;
-  // An exception that KVM is about to deliver would be lost by setting registers, and KVM_GET_VCPU_EVENTS
-  // does not tell of an int3. So the event waits until KVM says that nothing is on its way.
-  if (vcpu_->run().ready_for_interrupt_injection == 0) {
-    vcpu_->run().request_interrupt_window = 1;
-    return;
-  }
-  Arm(kInjectEvent, 0,
-      {.rip = regs.rip, .cs = kUserCs, .rflags = regs.rflags, .rsp = regs.rsp, .ss = kUserSs});
-  if (cpu.user_mode != 0) {
-    regs.rip = InjectUser();
-    regs.rsp = kGateStack;
-  } else {
-    regs.rip = monitor_->inject_kernel;
-  }
-  regs.rflags &= ~kTrapFlag;
-  vcpu_->run().kvm_dirty_regs = KVM_SYNC_X86_REGS;
-  return;
+  Interrupt(kInjectEvent);
 }
 
 }  // namespace hmvm::ring3

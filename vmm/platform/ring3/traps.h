@@ -35,11 +35,16 @@ class Traps {
   // looks for events later on its way or is brought to look again.
   void DeliverEvent();
 
+  // Has an NMI delivered, whatever the event mask says. false: the vCPU is at a place, or in the handler of
+  // another NMI, where it can't be, and is to be tried again soon.
+  bool DeliverNmi();
+
  private:
   bool Emulate(uint32_t vector);
   UserException AsOnACpu(UserException seen);
   UserException InOtherCode();
   void Redirect(uint32_t vector, uint64_t error);
+  bool Interrupt(uint32_t vector);
   void Arm(uint64_t vector, uint64_t error, const InterruptFrame& interrupted);
 
   uint64_t InjectUser() const { return block_ + kBlockEntry + USER_INJECT_GATE; }

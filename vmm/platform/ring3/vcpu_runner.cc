@@ -73,12 +73,13 @@ Result<VcpuTurn> VcpuRunner::RunOnce() {
     HMVM_TRY(Start(*vcpu_, *shared_.window, *start));
     EnterRunstate(kRunning);
   }
+  if (self().nmi_pending) HMVM_TRY(ReturnForNmi());
   HMVM_TRY_ASSIGN(const bool exited, EnterGuest());
   if (!exited) {
     counters_.interrupted.fetch_add(1, std::memory_order_relaxed);
     if (timer_.TakeExpired()) shared_.events->SendTimer(index());
     EnterRunstate(kRunning);
-    traps_.DeliverEvent();
+    Deliver();
     return Turn(VcpuTurn::Kind::kInterrupted);
   }
   const kvm_run& run = vcpu_->run();
@@ -88,7 +89,7 @@ Result<VcpuTurn> VcpuRunner::RunOnce() {
     case KVM_EXIT_MMIO:
       return OnMmio();
     case KVM_EXIT_IRQ_WINDOW_OPEN:
-      traps_.DeliverEvent();
+      Deliver();
       return VcpuTurn{};
     case KVM_EXIT_SHUTDOWN:
       return Fail("triple fault");
@@ -103,6 +104,21 @@ Result<VcpuTurn> VcpuRunner::RunOnce() {
     default:
       return Fail("unexpected KVM exit " + std::to_string(run.exit_reason));
   }
+}
+
+// The vCPU may be in the monitor, whose way out does not look for an NMI, or in the handler of the one
+// before: neither lasts, so it is interrupted again until it is found outside.
+Result<> VcpuRunner::ReturnForNmi() {
+  constexpr std::chrono::microseconds kSoon{50};
+  if (!nmi_timer_.started()) HMVM_TRY(nmi_timer_.Start(*vcpu_));
+  if (!nmi_timer_.armed()) nmi_timer_.Arm(kSoon);
+  return {};
+}
+
+void VcpuRunner::Deliver() {
+  // Taken before it is armed: one that is sent meanwhile is another.
+  if (self().nmi_pending.exchange(false) && !traps_.DeliverNmi()) self().nmi_pending = true;
+  traps_.DeliverEvent();
 }
 
 // KVM_RUN. Who wants translations flushed sets flush_requested, then reads `running` and, if set, has us
@@ -213,7 +229,7 @@ void VcpuRunner::Wait(RunstateKind why, uint64_t deadline_ns, Done done) {
 
 void VcpuRunner::WaitForEvent() {
   counters_.idle.fetch_add(1, std::memory_order_relaxed);
-  Wait(kBlocked, 0, [this] { return shared_.events->Pending(index()); });
+  Wait(kBlocked, 0, [this] { return shared_.events->Pending(index()) || self().nmi_pending; });
 }
 
 void VcpuRunner::WaitForPort(std::span<const uint32_t> ports, uint64_t deadline_ns) {
@@ -221,7 +237,7 @@ void VcpuRunner::WaitForPort(std::span<const uint32_t> ports, uint64_t deadline_
   EventChannels& events = *shared_.events;
   events.SetPolling(index(), true);
   Wait(kBlocked, deadline_ns, [this, &events, ports] {
-    return events.Deliverable(index()) ||
+    return events.Deliverable(index()) || self().nmi_pending ||
            std::ranges::any_of(ports, [&events](uint32_t port) { return events.PortPending(port); });
   });
   events.SetPolling(index(), false);

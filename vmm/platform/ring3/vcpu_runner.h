@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <span>
 
+#include "vmm/kvm/kick_timer.h"
 #include "vmm/kvm/kvm.h"
 #include "vmm/platform/platform.h"
 #include "vmm/platform/ring3/clock.h"
@@ -47,6 +48,7 @@ class VcpuRunner {
   const Counters& counters() const { return counters_; }
 
  private:
+  Result<> ReturnForNmi();
   Result<bool> EnterGuest();
   Result<> FlushTranslations();
   Result<VcpuTurn> OnIo();
@@ -58,6 +60,8 @@ class VcpuRunner {
   template <typename Done>
   void Wait(RunstateKind why, uint64_t deadline_ns, Done done);
   void EnterRunstate(RunstateKind state);
+  // After KVM_RUN.
+  void Deliver();
 
   uint32_t index() const { return vcpu_->index(); }
   Cpu& cpu() const { return shared_.window->cpu(index()); }
@@ -67,6 +71,7 @@ class VcpuRunner {
   Hypercalls::Parts shared_;
   Vcpu* vcpu_;
   VcpuTimer timer_;
+  KickTimer nmi_timer_;  // to try again with an NMI; started with the first
   Hypercalls hypercalls_;
   Traps traps_;
   GuestAccess access_;

@@ -10,7 +10,8 @@ class VcpuThreads {
  public:
   virtual ~VcpuThreads() = default;
 
-  // The caller's own vCPU waits until an event is pending for it, or it is kicked. Only from its own thread.
+  // The caller's own vCPU waits until an event or an NMI is pending for it, or it is kicked. Only from its
+  // own thread.
   virtual void WaitForEvent(uint32_t vcpu) = 0;
   // ... until one of `ports` is pending or an event can be delivered, until guest system time `deadline_ns`
   // (0: for ever), or it is kicked.

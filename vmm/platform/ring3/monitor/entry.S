@@ -168,6 +168,7 @@ deliver_event:
 
 // HYPERVISOR_iret: rsp leads to rax, r11, rcx, flags, then what iretq takes.
 iret:
+  movq $0, CPU(CPU_NMI_MASKED)
   testb $3, 0x28(%rsp)
   jnz iret_user
   mov CPU(CPU_VCPU_INFO), %rcx

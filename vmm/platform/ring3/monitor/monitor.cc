@@ -168,6 +168,7 @@ void Deliver(Cpu& cpu, const SavedRegisters& registers, const Interrupted& from,
     cpu.deliver_target = cpu.event_entry;
     return;
   }
+  if (vector == kNmi) cpu.nmi_masked = 1;
   const Trap& trap = cpu.traps[vector % kVectors];
   if (trap.masks_events != 0) vcpu_info[VCPU_INFO_MASK] = 1;
   cpu.deliver_target = trap.handler;

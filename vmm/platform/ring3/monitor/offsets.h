@@ -51,6 +51,7 @@
 #define CPU_COUNT_SYSCALLS 0x0a8
 #define CPU_COUNT_FAULTS 0x0b0
 #define CPU_COUNT_EVENTS 0x0b8
+#define CPU_NMI_MASKED 0x0c0
 
 // struct Exceptions
 #define ENTER_ROOT 0x000
