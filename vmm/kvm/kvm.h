@@ -46,6 +46,9 @@ class Vm {
 
   // KVM_SET_USER_MEMORY_REGION: guest-physical [address, +host.size()) is `host`, which must outlive the Vm.
   Result<> SetMemory(uint32_t slot, uint64_t address, std::span<std::byte> host, uint32_t flags = 0) const;
+  // KVM_GET_DIRTY_LOG of a slot with KVM_MEM_LOG_DIRTY_PAGES: which pages the guest wrote to since the last
+  // call, one bit each in `bits`, whole words for all pages of the slot; the log begins anew.
+  Result<> CollectWritten(uint32_t slot, std::span<uint64_t> bits) const;
   Result<Vcpu> CreateVcpu(uint32_t index) const;
 
   // In-kernel PIC, IOAPIC and LAPICs, the PIT, and the pages Intel hosts need; before any vCPU.

@@ -104,6 +104,14 @@ Result<> Vm::SetMemory(uint32_t slot, uint64_t address, std::span<std::byte> hos
   return {};
 }
 
+Result<> Vm::CollectWritten(uint32_t slot, std::span<uint64_t> bits) const {
+  kvm_dirty_log log = {};
+  log.slot = slot;
+  log.dirty_bitmap = bits.data();
+  HMVM_TRY(Ioctl(KVM_GET_DIRTY_LOG, &log, "KVM_GET_DIRTY_LOG"));
+  return {};
+}
+
 Result<Vcpu> Vm::CreateVcpu(uint32_t index) const {
   HMVM_TRY_ASSIGN(const int number, TypedIoctl(fd_.get(), KVM_CREATE_VCPU, index, "KVM_CREATE_VCPU"));
   UniqueFd fd(number);

@@ -4,14 +4,21 @@
 
 #include <algorithm>
 
+#include "vmm/memory/write_marks.h"
+
 namespace hmvm {
 
-GuestMemory::GuestMemory(Mapping mapping) : mapping_(std::move(mapping)) {
+GuestMemory::GuestMemory(Mapping mapping)
+    : mapping_(std::move(mapping)), write_marks_(std::make_unique<WriteMarks>(mapping_.bytes())) {
   const std::span<std::byte> all = mapping_.bytes();
   const size_t low_bytes = std::min<uint64_t>(all.size(), kLowRamEnd);
   regions_.push_back({GuestAddress{0}, all.first(low_bytes)});
   if (all.size() > low_bytes) regions_.push_back({GuestAddress{kHighRamStart}, all.subspan(low_bytes)});
 }
+
+GuestMemory::GuestMemory(GuestMemory&&) noexcept = default;
+GuestMemory& GuestMemory::operator=(GuestMemory&&) noexcept = default;
+GuestMemory::~GuestMemory() = default;
 
 Result<GuestMemory> GuestMemory::Create(uint64_t size_bytes) {
   constexpr uint64_t kPageBytes = 4096;
@@ -37,7 +44,12 @@ Result<std::span<std::byte>> GuestMemory::Slice(GuestAddress address, uint64_t l
 Result<> GuestMemory::WriteBytes(GuestAddress address, std::span<const std::byte> bytes) const {
   HMVM_TRY_ASSIGN(const std::span<std::byte> target, Slice(address, bytes.size()));
   std::memcpy(target.data(), bytes.data(), bytes.size());
+  MarkWritten(target.data(), target.size());
   return {};
+}
+
+void GuestMemory::MarkWritten(const void* from, uint64_t length_bytes) const {
+  write_marks_->Mark(from, length_bytes);
 }
 
 void GuestMemory::PreferHugePages(GuestAddress address, uint64_t length_bytes) const {

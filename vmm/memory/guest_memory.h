@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <memory>
 #include <span>
 #include <type_traits>
 #include <vector>
@@ -12,6 +13,8 @@
 #include "base/result.h"
 
 namespace hmvm {
+
+class WriteMarks;
 
 // A guest-physical address. Guest-controlled until it went through GuestMemory::Slice.
 struct GuestAddress {
@@ -39,6 +42,9 @@ class GuestMemory {
 
   // `size_bytes` is a multiple of the page size.
   static Result<GuestMemory> Create(uint64_t size_bytes);
+  GuestMemory(GuestMemory&&) noexcept;
+  GuestMemory& operator=(GuestMemory&&) noexcept;
+  ~GuestMemory();
 
   uint64_t size_bytes() const { return mapping_.size(); }
   std::span<const Region> regions() const { return regions_; }
@@ -60,9 +66,15 @@ class GuestMemory {
     static_assert(std::is_trivially_copyable_v<T>);
     HMVM_TRY_ASSIGN(const std::span<std::byte> bytes, Slice(address, sizeof(T)));
     std::memcpy(bytes.data(), &value, sizeof(T));
+    MarkWritten(bytes.data(), bytes.size());
     return {};
   }
   Result<> WriteBytes(GuestAddress address, std::span<const std::byte> bytes) const;
+
+  // Who writes through a Slice says so afterwards, each time, for the sake of DirtyPages; Write and
+  // WriteBytes do it themselves. Places outside RAM are left out. Thread-safe.
+  void MarkWritten(const void* from, uint64_t length_bytes) const;
+  WriteMarks& write_marks() const { return *write_marks_; }
 
   // Asks the host for huge pages where [address, address + length_bytes) will be filled, up to their whole:
   // one fault for 2 MiB, and one entry in the guest's second-level page tables. A hint; nothing outside RAM
@@ -74,6 +86,7 @@ class GuestMemory {
 
   Mapping mapping_;
   std::vector<Region> regions_;
+  std::unique_ptr<WriteMarks> write_marks_;
 };
 
 }  // namespace hmvm

@@ -15,6 +15,7 @@
 #include "vmm/devices/bus.h"
 #include "vmm/devices/interrupt_line.h"
 #include "vmm/kvm/kvm.h"
+#include "vmm/memory/dirty_pages.h"
 #include "vmm/memory/guest_memory.h"
 
 namespace hmvm {
@@ -72,6 +73,10 @@ class Platform {
 
   // KVM_RUN once and handle the exit. Called from the vCPU's own thread alone.
   virtual Result<VcpuTurn> RunOnce(Vcpu& vcpu) = 0;
+
+  // Where the platform may write to at any time without GuestMemory::MarkWritten: RAM, or its own memory.
+  // Thread-safe.
+  virtual void AppendOwnWrites(OwnWrites& places) const { static_cast<void>(places); }
 
   // No vCPU has run for a while and soon they will: tells the guest, so that its watchdogs don't take the
   // pause for a hang. Its clocks went on, as the host's did.

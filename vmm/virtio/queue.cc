@@ -49,6 +49,7 @@ Result<Queue> Queue::Create(const GuestMemory& memory, const QueueState& state, 
   HMVM_TRY_ASSIGN(queue.used_, Ring(memory, state.used, kFlagsBytes + size * sizeof(vring_used_elem) + 2,
                                     kUsedAlign, "used ring"));
   queue.memory_ = &memory;
+  queue.writes_ = DeviceWrites(&memory, state.size);
   queue.state_ = state;
   queue.available_end_ = state.next_available;
   queue.event_idx_ = (features >> VIRTIO_RING_F_EVENT_IDX & 1) != 0;
@@ -88,6 +89,7 @@ Result<bool> Queue::Pop(DescriptorChain& chain) {
   // RefreshAvailable orders this load after the driver's store.
   const uint16_t head = Load(AvailableEntry(state_.next_available), std::memory_order_relaxed);
   HMVM_TRY(Walk(head, chain));
+  writes_.Begin(head, chain.writable());
   ++state_.next_available;
   return true;
 }
@@ -106,8 +108,10 @@ void Queue::EnableNotifications() {
   // them.)
   if (event_idx_) {
     Store(AvailableEvent(), state_.next_available, std::memory_order_seq_cst);
+    memory_->MarkWritten(AvailableEvent(), sizeof(uint16_t));
   } else {
     Store(used_, 0, std::memory_order_seq_cst);
+    memory_->MarkWritten(used_, sizeof(uint16_t));
     notifications_suppressed_ = false;
   }
 }
@@ -116,6 +120,7 @@ void Queue::SuppressNotifications() {
   // With event_idx the index written last lies behind by now, which suppresses by itself.
   if (event_idx_ || notifications_suppressed_) return;
   Store(used_, VRING_USED_F_NO_NOTIFY, std::memory_order_relaxed);
+  memory_->MarkWritten(used_, sizeof(uint16_t));
   notifications_suppressed_ = true;
 }
 
@@ -181,11 +186,14 @@ Result<> Queue::AddBuffer(const vring_desc& descriptor, DescriptorChain& chain) 
 }
 
 void Queue::PushUsed(uint16_t head, uint32_t written_bytes) {
+  writes_.End(head);
   if (!ready() || broken_) return;
   const vring_used_elem element = {.id = head, .len = written_bytes};
   std::memcpy(UsedEntry(state_.next_used), &element, sizeof(element));
   ++state_.next_used;
   Store(used_ + sizeof(uint16_t), state_.next_used, std::memory_order_release);
+  memory_->MarkWritten(UsedEntry(state_.next_used - 1), sizeof(element));
+  memory_->MarkWritten(used_, kFlagsBytes);
 }
 
 bool Queue::ShouldSignal() {

@@ -15,6 +15,7 @@
 
 #include "base/result.h"
 #include "vmm/memory/guest_memory.h"
+#include "vmm/virtio/device_writes.h"
 
 namespace hmvm {
 
@@ -104,6 +105,7 @@ class Queue {
 
   QueueState state_;
   const GuestMemory* memory_ = nullptr;
+  DeviceWrites writes_;
   // The rings in host memory, their ranges and alignments checked once in Create.
   std::byte* descriptors_ = nullptr;  // vring_desc[size]
   std::byte* available_ = nullptr;    // flags, idx, uint16_t[size], used_event

@@ -5,6 +5,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "vmm/memory/write_marks.h"
 #include "vmm/virtio/io_vectors.h"
 #include "vmm/virtio/testing/fake_driver.h"
 
@@ -363,6 +364,58 @@ INSTANTIATE_TEST_SUITE_P(
         BadState{"AvailableOutside", [](QueueState& state) { state.available.value = kMemoryBytes - 4; }},
         BadState{"UsedOutside", [](QueueState& state) { state.used.value = UINT64_MAX - 3; }}),
     [](const auto& info) { return info.param.name; });
+
+// What the engine of changed pages learns of the device's writes.
+class QueueWritesTest : public QueueTest {
+ protected:
+  QueueWritesTest() { EXPECT_TRUE(memory_.write_marks().TurnOn().has_value()); }
+
+  bool Written(GuestAddress address) {
+    memory_.write_marks().CollectInto(written_);
+    return written_.Has(address.value / kPageBytes);
+  }
+
+  PageBitmap written_{kMemoryBytes / kPageBytes};
+};
+
+TEST_F(QueueWritesTest, BuffersCountAsWrittenWhenTheyGoBackAndNotBefore) {
+  const std::array<FakeQueue::Buffer, 3> buffers = {
+      {{GuestAddress{0x8000}, 16, false}, {GuestAddress{0x9ff0}, 32, true}, {GuestAddress{0xc000}, 1, true}}};
+  driver_.Add(buffers);
+  ASSERT_TRUE(*queue_.Pop(chain_));
+  TrimFront(chain_.writable(), 33);  // as a device does while it fills them
+  ASSERT_FALSE(Written(GuestAddress{0x9000}));
+
+  queue_.PushUsed(chain_.head(), 33);
+
+  EXPECT_FALSE(Written(GuestAddress{0x8000}));
+  EXPECT_TRUE(Written(GuestAddress{0x9000}));
+  EXPECT_TRUE(Written(GuestAddress{0xa000}));
+  EXPECT_TRUE(Written(GuestAddress{0xc000}));
+  EXPECT_TRUE(Written(driver_.state().used));
+}
+
+TEST_F(QueueWritesTest, BuffersOfAQueueThatIsDroppedCountToo) {
+  const std::array<FakeQueue::Buffer, 1> buffers = {{{GuestAddress{0x9000}, 32, true}}};
+  driver_.Add(buffers);
+  ASSERT_TRUE(*queue_.Pop(chain_));
+
+  queue_ = Queue();
+
+  EXPECT_TRUE(Written(GuestAddress{0x9000}));
+}
+
+TEST_F(QueueWritesTest, MovedQueueKeepsItsBuffers) {
+  const std::array<FakeQueue::Buffer, 1> buffers = {{{GuestAddress{0x9000}, 32, true}}};
+  driver_.Add(buffers);
+  ASSERT_TRUE(*queue_.Pop(chain_));
+  Queue moved = std::move(queue_);
+  ASSERT_FALSE(Written(GuestAddress{0x9000}));
+
+  moved.PushUsed(chain_.head(), 32);
+
+  EXPECT_TRUE(Written(GuestAddress{0x9000}));
+}
 
 TEST(IoVectorsTest, TrimAndKeepCutInsideABuffer) {
   std::array<std::byte, 8> bytes;

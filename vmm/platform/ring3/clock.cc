@@ -107,6 +107,11 @@ void Clock::Publish(PvclockTime* area) const {
   EndWrite(area->version);
 }
 
+std::vector<const PvclockTime*> Clock::Areas() const {
+  std::lock_guard lock(mutex_);
+  return {areas_.begin(), areas_.end()};
+}
+
 void Clock::Write(PvclockTime* area, bool after_pause) const {
   area->tsc_timestamp = line_.tsc;
   area->system_time = line_.ns;

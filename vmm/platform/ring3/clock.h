@@ -10,6 +10,7 @@
 #include <deque>
 #include <mutex>
 #include <optional>
+#include <vector>
 
 #include "base/result.h"
 #include "vmm/kvm/tsc_moment.h"
@@ -46,6 +47,8 @@ class Clock {
 
   // Fills a pvclock area that the guest may be reading, and keeps it up to date from then on.
   void Publish(PvclockTime* area) const;
+  // The areas that are kept up to date now.
+  std::vector<const PvclockTime*> Areas() const;
   // The wall clock at system time 0, into `info`.
   void PublishWallClock(SharedInfo* info) const;
 

@@ -50,6 +50,7 @@ bool GuestAccess::Read(uint64_t root, uint64_t address, std::span<std::byte> out
 bool GuestAccess::Write(uint64_t root, uint64_t address, std::span<const std::byte> bytes) const {
   return ForEachPiece(root, address, bytes.size(), [&](size_t offset, std::span<std::byte> host) {
     std::memcpy(host.data(), bytes.data() + offset, host.size());
+    memory_->MarkWritten(host.data(), host.size());
   });
 }
 

@@ -4,6 +4,7 @@
 
 #include <gtest/gtest.h>
 
+#include "vmm/memory/write_marks.h"
 #include "vmm/platform/ring3/layout.h"
 #include "vmm/platform/ring3/monitor/xen_mmu.h"
 
@@ -79,6 +80,18 @@ TEST_F(GuestAccessTest, PiecesAcrossPagesGoWhereTheyBelong) {
   std::array<char, 4> back = {};
   ASSERT_TRUE(access_.Read(kRoot, kAddress + 0xffe, &back));
   EXPECT_EQ(back, kText);
+}
+
+TEST_F(GuestAccessTest, PagesThatAreWrittenToCountAsChanged) {
+  ASSERT_TRUE(memory_.write_marks().TurnOn().has_value());
+  const std::array<char, 4> text = {'a', 'b', 'c', 'd'};
+
+  ASSERT_TRUE(access_.Write(kRoot, kAddress + 0xffe, text));
+  PageBitmap changed(kMemoryBytes / kPageBytes);
+  memory_.write_marks().CollectInto(changed);
+
+  EXPECT_TRUE(changed.Has(8) && changed.Has(10));
+  EXPECT_EQ(changed.Count(), 2u);
 }
 
 TEST_F(GuestAccessTest, AddressThatWrapsIsRefused) {

@@ -43,6 +43,8 @@ int64_t Hypercalls::RegisterVcpuInfo(uint32_t vcpu, uint64_t argument) {
   // By way of a copy: the new place may be the old one, or overlap it.
   VcpuInfo current;
   std::memcpy(&current, parts_.events->vcpu_info(vcpu), sizeof(current));
+  // From here on not among the places that the VMM is known to write to.
+  parts_.memory->MarkWritten(parts_.events->vcpu_info(vcpu), sizeof(current));
   std::memcpy(info, &current, sizeof(current));
   parts_.clock->Publish(&info->time);
   parts_.events->SetVcpuInfo(vcpu, info);

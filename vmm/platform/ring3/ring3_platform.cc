@@ -39,6 +39,7 @@ class Ring3Platform : public Platform {
   std::string_view EarlyConsole() const override { return "earlyprintk=xen"; }
   Result<DeviceInterrupt> AddDeviceInterrupt(uint32_t slot) override;
   Result<> Load(const BootSource& source) override;
+  void AppendOwnWrites(OwnWrites& places) const override;
   void BeforeResume() override { clock_.Follow(TscMoment::Now(), /*after_pause=*/true); }
   std::span<Vcpu> vcpus() override { return vcpus_.vcpus(); }
   Result<VcpuTurn> RunOnce(Vcpu& vcpu) override { return vcpus_.runner(vcpu.index()).RunOnce(); }
@@ -95,6 +96,18 @@ Result<> Ring3Platform::Load(const BootSource& source) {
   static_cast<void>(vcpus_.power(0).Initialise(start));
   static_cast<void>(vcpus_.power(0).Up());
   return {};
+}
+
+void Ring3Platform::AppendOwnWrites(OwnWrites& places) const {
+  const auto add = [&places](const auto& place) { places.push_back(std::as_bytes(std::span(&place, 1))); };
+  for (uint32_t vcpu = 0; vcpu < window_.vcpus(); ++vcpu) {
+    add(window_.cpu(vcpu));
+    add(window_.exceptions(vcpu, false));
+    add(window_.exceptions(vcpu, true));
+    add(*events_.vcpu_info(vcpu));
+  }
+  add(window_.shared_info());
+  for (const PvclockTime* area : clock_.Areas()) add(*area);
 }
 
 std::vector<std::pair<std::string, uint64_t>> Ring3Platform::Counters() const {
