@@ -43,15 +43,19 @@ MemoryWriter::MemoryWriter(std::span<const MemoryArea> areas, int file, std::str
       buffer_(kPartPages * kPageBytes) {}
 
 Result<> MemoryWriter::Write(PageRun run) {
-  return VisitPages(areas_, run, [this](std::span<const std::byte> host, uint64_t first) -> Result<> {
-    while (!host.empty()) {
-      const std::span<const std::byte> part = host.first(std::min<size_t>(host.size(), buffer_.size()));
-      HMVM_TRY(WritePart(part, first));
-      host = host.subspan(part.size());
-      first += part.size() / kPageBytes;
-    }
-    return {};
+  return VisitPages(areas_, run, [this](std::span<const std::byte> host, uint64_t first) {
+    return WriteFrom(host, first);
   });
+}
+
+Result<> MemoryWriter::WriteFrom(std::span<const std::byte> bytes, uint64_t first) {
+  while (!bytes.empty()) {
+    const std::span<const std::byte> part = bytes.first(std::min<size_t>(bytes.size(), buffer_.size()));
+    HMVM_TRY(WritePart(part, first));
+    bytes = bytes.subspan(part.size());
+    first += part.size() / kPageBytes;
+  }
+  return {};
 }
 
 Result<> MemoryWriter::WritePart(std::span<const std::byte> host, uint64_t first) {

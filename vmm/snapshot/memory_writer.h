@@ -23,6 +23,8 @@ class MemoryWriter {
   static Result<MemoryWriter> Create(std::span<const MemoryArea> areas, int file, std::string name);
 
   Result<> Write(PageRun run);
+  // The same with the bytes that the pages from `first` on had.
+  Result<> WriteFrom(std::span<const std::byte> bytes, uint64_t first);
 
   uint64_t bytes_written() const { return bytes_written_; }
 

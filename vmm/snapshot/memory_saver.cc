@@ -1,0 +1,141 @@
+#include "vmm/snapshot/memory_saver.h"
+
+#include <cstring>
+
+namespace hmvm {
+namespace {
+
+// The guest is paused when no more than this is left: 2 MiB, which are copied in less time than a pause takes
+// anyway.
+constexpr uint64_t kFewPages = 512;
+// A round that leaves more than this part of the one before is one of a guest that writes as fast as we do.
+constexpr double kShrinks = 0.8;
+constexpr uint64_t kMostRounds = 20;
+// The VMM's memory for pages that are written after the pause.
+constexpr uint64_t kCopiesBytes = 256 << 20;
+
+}  // namespace
+
+MemorySaver::MemorySaver(DirtyPages* dirty, std::optional<TouchedPages> touched, PageRuns mapped)
+    : dirty_(dirty),
+      touched_(std::move(touched)),
+      mapped_(std::move(mapped)),
+      changed_(dirty->total_pages()) {}
+
+Result<> MemorySaver::BeforePause(MemorySaveRequest request) {
+  request_ = std::move(request);
+  writer_.reset();
+  left_ = {};
+  copied_.clear();
+  copied_bytes_ = 0;
+  report_ = {};
+  if (!dirty_->tracking()) last_.reset();
+  if (request_.diff_of.has_value() && (!last_.has_value() || last_->files().back().id != *request_.diff_of)) {
+    return Error{EINVAL, "a diff needs the machine's last snapshot for its parent: take a full one"};
+  }
+  HMVM_TRY_ASSIGN(writer_, MemoryWriter::Create(dirty_->areas(), request_.file, request_.name));
+  if (!request_.live) return {};
+  HMVM_TRY(dirty_->Start());
+  HMVM_TRY_ASSIGN(PageRuns pages, Collect());
+  if (request_.diff_of.has_value()) {
+    pages = changed_.Runs();
+  } else {
+    HMVM_TRY_ASSIGN(pages, PagesOfFull());
+  }
+  return RunRounds(std::move(pages));
+}
+
+// First to the file; when that gets nowhere, to our own memory, which is several times faster.
+Result<> MemorySaver::RunRounds(PageRuns pages) {
+  bool to_file = true;
+  while (pages.TotalPages() > kFewPages && report_.rounds < kMostRounds) {
+    const uint64_t before = pages.TotalPages();
+    if (to_file) {
+      HMVM_TRY(Write(pages));
+    } else {
+      if (!Fits(pages)) break;
+      HMVM_TRY(Copy(pages));
+    }
+    ++report_.rounds;
+    HMVM_TRY_ASSIGN(pages, Collect());
+    if (static_cast<double>(pages.TotalPages()) < kShrinks * static_cast<double>(before)) continue;
+    if (!to_file) break;
+    to_file = false;
+  }
+  left_ = std::move(pages);
+  return {};
+}
+
+Result<> MemorySaver::WhilePaused() {
+  // A live one has tracked from its start on.
+  HMVM_TRY(dirty_->Start());
+  HMVM_TRY_ASSIGN(PageRuns pages, Collect());
+  if (request_.live) {
+    pages = PageRuns::Union(pages.runs(), left_.runs());
+  } else if (request_.diff_of.has_value()) {
+    pages = changed_.Runs();
+  } else {
+    HMVM_TRY_ASSIGN(pages, PagesOfFull());
+  }
+  report_.paused_pages = pages.TotalPages();
+  return request_.live && Fits(pages) ? Copy(pages) : Write(pages);
+}
+
+Result<MemoryMap> MemorySaver::AfterPause() {
+  for (const Copied& copied : copied_) {
+    HMVM_TRY(writer_->WriteFrom(copies_.bytes().subspan(copied.offset, copied.run.count * kPageBytes),
+                                copied.run.first));
+  }
+  MemoryMap map = request_.diff_of.has_value() ? *last_ : MemoryMap(dirty_->areas());
+  writer_->AddTo(map);
+  report_.written_bytes = writer_->bytes_written();
+  writer_.reset();
+  copies_ = Mapping();
+  // Nothing was collected since the pause: what changes from then on is still in the logs.
+  changed_.Clear();
+  last_ = map;
+  return map;
+}
+
+Result<PageRuns> MemorySaver::PagesOfFull() const {
+  PageRuns all;
+  all.Append({0, dirty_->total_pages()});
+  if (!touched_.has_value()) return all;
+  PageBitmap touched(dirty_->total_pages());
+  HMVM_TRY(touched_->CollectInto(dirty_->areas(), touched));
+  return PageRuns::Union(touched.Runs().runs(), mapped_.runs());
+}
+
+Result<PageRuns> MemorySaver::Collect() {
+  PageBitmap now(dirty_->total_pages());
+  HMVM_TRY(dirty_->CollectInto(now));
+  changed_.Add(now);
+  return now.Runs();
+}
+
+Result<> MemorySaver::Write(const PageRuns& pages) {
+  for (const PageRun& run : pages.runs()) HMVM_TRY(writer_->Write(run));
+  return {};
+}
+
+bool MemorySaver::Fits(const PageRuns& pages) const {
+  return pages.TotalPages() * kPageBytes <= kCopiesBytes - copied_bytes_;
+}
+
+Result<> MemorySaver::Copy(const PageRuns& pages) {
+  if (copies_.size() == 0) {
+    HMVM_TRY_ASSIGN(copies_, Mapping::Anonymous(kCopiesBytes));
+  }
+  for (const PageRun& run : pages.runs()) {
+    HMVM_TRY(
+        VisitPages(dirty_->areas(), run, [this](std::span<const std::byte> host, uint64_t first) -> Result<> {
+          std::memcpy(copies_.data() + copied_bytes_, host.data(), host.size());
+          copied_.push_back({{first, host.size() / kPageBytes}, copied_bytes_});
+          copied_bytes_ += host.size();
+          return {};
+        }));
+  }
+  return {};
+}
+
+}  // namespace hmvm

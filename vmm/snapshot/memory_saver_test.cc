@@ -1,0 +1,202 @@
+#include "vmm/snapshot/memory_saver.h"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <mutex>
+#include <random>
+#include <thread>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "base/unique_fd.h"
+#include "vmm/snapshot/memory_mapper.h"
+
+namespace hmvm {
+namespace {
+
+using testing::HasSubstr;
+using testing::Lt;
+
+constexpr uint64_t kPages = 4096;
+
+// The guest of these tests is a thread that writes as devices do.
+class NoLog final : public GuestWriteLog {
+ public:
+  Result<> TurnOn() override { return {}; }
+  Result<> TurnOff() override { return {}; }
+  Result<> Collect(size_t, std::span<uint64_t>) override { return {}; }
+};
+
+class MemorySaverTest : public testing::Test {
+ protected:
+  MemorySaverTest()
+      : dirty_(&memory_, {memory_.regions()[0]}, std::make_unique<NoLog>(), [](OwnWrites&) {}),
+        saver_(&dirty_, TouchedPages::Open().value(), {}) {}
+
+  void Fill(uint64_t page, uint32_t seed) {
+    std::array<uint32_t, kPageBytes / 4> words;
+    std::minstd_rand random(seed);
+    std::ranges::generate(words, random);
+    ASSERT_TRUE(memory_.Write(GuestAddress{page * kPageBytes}, words).has_value());
+  }
+
+  std::vector<std::byte> Content() const {
+    const std::span<const std::byte> bytes = memory_.regions()[0].host;
+    return {bytes.begin(), bytes.end()};
+  }
+
+  // Takes one into a new file, with nothing going on meanwhile.
+  Result<MemoryMap> Save(bool live, std::optional<MemoryFileId> diff_of) {
+    files_.emplace_back(::memfd_create("memory", MFD_CLOEXEC));
+    HMVM_TRY(saver_.BeforePause(
+        {.file = files_.back().get(), .name = "memory", .live = live, .diff_of = diff_of}));
+    HMVM_TRY(saver_.WhilePaused());
+    return saver_.AfterPause();
+  }
+
+  std::vector<std::byte> Restored(const MemoryMap& map, std::vector<size_t> indexes) const {
+    std::vector<MemoryFile> files;
+    for (const size_t index : indexes) files.push_back({"memory", files_[index].get()});
+    const GuestMemory memory = GuestMemory::Create(kPages * kPageBytes).value();
+    const auto verified = VerifyMemory(map, files);
+    EXPECT_TRUE(verified.has_value()) << verified.error().Message();
+    const auto mapped = MapMemory(map, files, memory.regions());
+    EXPECT_TRUE(mapped.has_value()) << mapped.error().Message();
+    const std::span<const std::byte> bytes = memory.regions()[0].host;
+    return {bytes.begin(), bytes.end()};
+  }
+
+  GuestMemory memory_ = GuestMemory::Create(kPages * kPageBytes).value();
+  DirtyPages dirty_;
+  MemorySaver saver_;
+  std::vector<UniqueFd> files_;
+};
+
+TEST_F(MemorySaverTest, DiffsHaveWhatChangedAndTheirChainIsTheLastState) {
+  for (uint64_t page = 0; page < 1000; ++page) Fill(page, static_cast<uint32_t>(page) + 1);
+  const MemoryMap full = Save(false, std::nullopt).value();
+  Fill(7, 77);
+  Fill(3000, 78);
+  const MemoryMap first = Save(false, full.files().back().id).value();
+  const uint64_t first_bytes = saver_.report().written_bytes;
+  Fill(8, 88);
+  const MemoryMap second = Save(true, first.files().back().id).value();
+
+  EXPECT_EQ(first_bytes, 2 * kPageBytes);
+  EXPECT_EQ(saver_.report().written_bytes, kPageBytes);
+  EXPECT_EQ(second.files().size(), 3u);
+  EXPECT_EQ(Restored(second, {0, 1, 2}), Content());
+}
+
+TEST_F(MemorySaverTest, DiffOfAnotherThanTheLastIsRefused) {
+  Fill(1, 1);
+  const MemoryMap old = Save(false, std::nullopt).value();
+  Fill(2, 1);
+  ASSERT_TRUE(Save(false, std::nullopt).has_value());
+
+  const auto diff = Save(false, old.files().back().id);
+
+  ASSERT_FALSE(diff.has_value());
+  EXPECT_THAT(diff.error().what, HasSubstr("take a full one"));
+}
+
+TEST_F(MemorySaverTest, FailedSnapshotForgetsNoChange) {
+  for (uint64_t page = 0; page < 100; ++page) Fill(page, 1);
+  const MemoryMap full = Save(false, std::nullopt).value();
+  const MemoryFileId parent = full.files().back().id;
+  Fill(5, 9);
+  // Sized when it begins, and then no more to be written to: what a full disk is.
+  UniqueFd sealed(::memfd_create("memory", MFD_CLOEXEC | MFD_ALLOW_SEALING));
+  ASSERT_TRUE(
+      saver_.BeforePause({.file = sealed.get(), .name = "full/memory", .live = false, .diff_of = parent})
+          .has_value());
+  ASSERT_EQ(::fcntl(sealed.get(), F_ADD_SEALS, F_SEAL_WRITE), 0);
+  const auto failed = saver_.WhilePaused();
+  Fill(6, 9);
+
+  const MemoryMap diff = Save(false, parent).value();
+
+  ASSERT_FALSE(failed.has_value());
+  EXPECT_THAT(failed.error().what, HasSubstr("full/memory"));
+  EXPECT_EQ(Restored(diff, {0, 1}), Content());
+}
+
+// A guest that can be paused, writing to `pages` pages as fast as it can: by a system call, as memory that is
+// written to while it is copied is nothing that thread sanitizers may see.
+class Writer {
+ public:
+  Writer(const GuestMemory* memory, uint64_t pages) : memory_(memory), pages_(pages) {}
+  ~Writer() {
+    end_ = true;
+    thread_.join();
+  }
+  std::unique_lock<std::mutex> Pause() { return std::unique_lock(mutex_); }
+
+ private:
+  void Run() {
+    for (uint64_t round = 1; !end_; ++round) {
+      std::lock_guard lock(mutex_);
+      for (int i = 0; i < 64; ++i) Write(random_() % pages_ * kPageBytes + random_() % 500 * 8, round);
+    }
+  }
+  void Write(uint64_t offset, uint64_t value) {
+    std::byte* const place = memory_->regions()[0].host.data() + offset;
+    const iovec from = {&value, sizeof(value)};
+    const iovec to = {place, sizeof(value)};
+    ASSERT_EQ(::syscall(SYS_process_vm_writev, ::getpid(), &from, 1, &to, 1, 0),
+              static_cast<long>(sizeof(value)));
+    memory_->MarkWritten(place, sizeof(value));
+  }
+
+  const GuestMemory* memory_;
+  uint64_t pages_;
+  std::minstd_rand random_;
+  std::mutex mutex_;
+  std::atomic<bool> end_ = false;
+  std::thread thread_{[this] { Run(); }};
+};
+
+struct LiveCase {
+  uint64_t busy_pages;
+  const char* name;
+};
+class MemorySaverLiveTest : public MemorySaverTest, public testing::WithParamInterface<LiveCase> {};
+
+// Three times, full and then diffs: each is the memory at its pause, whatever the guest did before and after.
+TEST_P(MemorySaverLiveTest, SnapshotIsTheMemoryAtThePause) {
+  for (uint64_t page = 0; page < 3000; ++page) Fill(page, static_cast<uint32_t>(page) + 1);
+  Writer writer(&memory_, GetParam().busy_pages);
+  std::optional<MemoryFileId> parent;
+  std::vector<size_t> chain;
+
+  for (int i = 0; i < 3; ++i) {
+    files_.emplace_back(::memfd_create("memory", MFD_CLOEXEC));
+    chain.push_back(files_.size() - 1);
+    const auto before =
+        saver_.BeforePause({.file = files_.back().get(), .name = "memory", .live = true, .diff_of = parent});
+    ASSERT_TRUE(before.has_value()) << before.error().Message();
+    std::vector<std::byte> content;
+    {
+      const auto paused = writer.Pause();
+      content = Content();
+      ASSERT_TRUE(saver_.WhilePaused().has_value());
+    }
+    const MemoryMap map = saver_.AfterPause().value();
+    EXPECT_EQ(Restored(map, chain), content);
+    EXPECT_THAT(saver_.report().paused_pages, Lt(GetParam().busy_pages + 1));
+    parent = map.files().back().id;
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Guests, MemorySaverLiveTest,
+                         testing::Values(LiveCase{100, "Quiet"}, LiveCase{4096, "BusyEverywhere"}),
+                         [](const auto& info) { return info.param.name; });
+
+}  // namespace
+}  // namespace hmvm
