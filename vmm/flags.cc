@@ -4,6 +4,7 @@
 #include <sys/un.h>
 
 #include <algorithm>
+#include <charconv>
 
 #include <gflags/gflags.h>
 
@@ -18,6 +19,10 @@ DEFINE_string(platform, "auto", "auto, hardware or ring3");
 DEFINE_string(disks, "",
               "disks in the order of their names, vda first: ro:F, rw:F or none for an empty drive, with "
               "commas between");
+DEFINE_string(
+    io_limits, "",
+    "limits of disks, with commas between: vda.read_bps=N, and write_bps, read_iops, write_iops; bytes "
+    "and operations a second");
 DEFINE_string(vsock_listener, "",
               "UNIX socket for connections to the guest (CONNECT <port>): a path or fd:N of a listening one");
 DEFINE_string(agent, "", "fd:N, a connected socket for the guest's first connection to CID 2 port 1024");
@@ -68,6 +73,14 @@ Result<UniqueFd> OpenVsockListener(const std::string& value) {
   return listener;
 }
 
+uint64_t* LimitNamed(IoLimits& limits, std::string_view name) {
+  if (name == "read_bps") return &limits.read_bytes_per_s;
+  if (name == "write_bps") return &limits.write_bytes_per_s;
+  if (name == "read_iops") return &limits.read_operations_per_s;
+  if (name == "write_iops") return &limits.write_operations_per_s;
+  return nullptr;
+}
+
 }  // namespace
 
 Result<std::vector<DiskArgument>> ParseDisks(const std::string& text) {
@@ -88,6 +101,34 @@ Result<std::vector<DiskArgument>> ParseDisks(const std::string& text) {
     disks.push_back({disk.substr(3), read_only});
   }
   return disks;
+}
+
+Result<std::vector<IoLimits>> ParseIoLimits(const std::string& text, size_t disks) {
+  std::vector<IoLimits> limits(disks);
+  if (text.empty()) return limits;
+  for (size_t start = 0; start <= text.size();) {
+    const size_t end = std::min(text.find(',', start), text.size());
+    const std::string part = text.substr(start, end - start);
+    start = end + 1;
+    const Error error{0, "--io_limits: '" + part + "' is not DISK.{read,write}_{bps,iops}=NUMBER"};
+    const size_t dot = part.find('.');
+    const size_t equals = part.find('=');
+    if (dot == std::string::npos || equals == std::string::npos || equals < dot) return error;
+    const std::string disk = part.substr(0, dot);
+    if (disk.size() != 3 || !disk.starts_with("vd") || disk[2] < 'a' ||
+        static_cast<size_t>(disk[2] - 'a') >= disks) {
+      return Error{0, "--io_limits: there is no disk '" + disk + "'"};
+    }
+    uint64_t* const limit = LimitNamed(limits[static_cast<size_t>(disk[2] - 'a')],
+                                       std::string_view(part).substr(dot + 1, equals - dot - 1));
+    const char* const number = part.data() + equals + 1;
+    const char* const number_end = part.data() + part.size();
+    uint64_t rate = 0;
+    const auto [rest, code] = std::from_chars(number, number_end, rate);
+    if (limit == nullptr || code != std::errc() || rest != number_end || rate == 0) return error;
+    *limit = rate;
+  }
+  return limits;
 }
 
 Result<Flags> ParseFlags(int argc, char** argv) {
@@ -111,13 +152,14 @@ Result<Flags> ParseFlags(int argc, char** argv) {
   machine.memory_mib = FLAGS_memory_mib;
   HMVM_TRY_ASSIGN(machine.platform, ParsePlatform(FLAGS_platform));
   HMVM_TRY_ASSIGN(const std::vector<DiskArgument> disks, ParseDisks(FLAGS_disks));
-  for (const DiskArgument& disk : disks) {
-    if (disk.file.empty()) {
-      machine.disks.push_back({{.name = "none", .fd = {}}, disk.read_only});
-      continue;
+  HMVM_TRY_ASSIGN(const std::vector<IoLimits> limits, ParseIoLimits(FLAGS_io_limits, disks.size()));
+  for (size_t i = 0; i < disks.size(); ++i) {
+    const DiskArgument& disk = disks[i];
+    NamedFile file{.name = "none", .fd = {}};
+    if (!disk.file.empty()) {
+      HMVM_TRY_ASSIGN(file, OpenNamed("disk", disk.file, disk.read_only ? O_RDONLY : O_RDWR));
     }
-    HMVM_TRY_ASSIGN(NamedFile file, OpenNamed("disk", disk.file, disk.read_only ? O_RDONLY : O_RDWR));
-    machine.disks.push_back({std::move(file), disk.read_only});
+    machine.disks.push_back({std::move(file), disk.read_only, limits[i]});
   }
   HMVM_TRY_ASSIGN(machine.vsock_listener, OpenVsockListener(FLAGS_vsock_listener));
   HMVM_TRY_ASSIGN(machine.agent, OpenFlag(FLAGS_agent, O_RDWR));

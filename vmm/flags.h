@@ -26,4 +26,7 @@ struct DiskArgument {
 };
 Result<std::vector<DiskArgument>> ParseDisks(const std::string& text);
 
+// "vda.read_bps=1048576,vda.write_iops=50,...": the limits of each of `disks` disks, in their order.
+Result<std::vector<IoLimits>> ParseIoLimits(const std::string& text, size_t disks);
+
 }  // namespace hmvm

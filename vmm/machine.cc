@@ -179,9 +179,12 @@ Result<> Machine::AddVirtioDevices(MachineConfig& config) {
   for (size_t i = 0; i < config.disks.size(); ++i) {
     DiskConfig& disk = config.disks[i];
     const std::string name = "blk" + std::to_string(i);
-    auto device = Blk::Create(
-        {.name = name, .file = std::move(disk.file.fd), .read_only = disk.read_only, .serial = name},
-        *device_loop_);
+    auto device = Blk::Create({.name = name,
+                               .file = std::move(disk.file.fd),
+                               .read_only = disk.read_only,
+                               .serial = name,
+                               .limits = disk.limits},
+                              *device_loop_);
     if (!device.has_value()) return Wrap("disk '" + disk.file.name + "'", device.error());
     HMVM_TRY(AddVirtioDevice(std::move(*device)));
   }

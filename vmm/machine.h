@@ -23,6 +23,7 @@
 #include "vmm/platform/platform.h"
 #include "vmm/platform_choice.h"
 #include "vmm/virtio/mmio_transport.h"
+#include "vmm/virtio/rate_limiter.h"
 
 namespace hmvm {
 
@@ -35,6 +36,7 @@ struct NamedFile {
 struct DiskConfig {
   NamedFile file;  // its descriptor is none: an empty drive
   bool read_only = true;
+  IoLimits limits = {};
 };
 
 struct MachineConfig {

@@ -1,5 +1,7 @@
 #include "vmm/virtio/blk.h"
 
+#include <sys/timerfd.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -19,6 +21,21 @@ constexpr uint32_t kMaxSegments = Blk::kQueueSize - 2;
 constexpr uint32_t kMaxRangeSectors = 1u << 22;  // 2 GiB
 
 constexpr uint64_t Bit(unsigned feature) { return 1ull << feature; }
+
+constexpr uint64_t kSecondNs = 1'000'000'000;
+constexpr uint64_t kForever = UINT64_MAX;
+
+uint64_t MonotonicNs() {
+  timespec now;
+  ::clock_gettime(CLOCK_MONOTONIC, &now);
+  return static_cast<uint64_t>(now.tv_sec) * kSecondNs + static_cast<uint64_t>(now.tv_nsec);
+}
+
+// How a request counts. What reads nothing but makes the host's disk work is a write of no bytes.
+RateLimiter::Direction DirectionOf(const BlockOperation& operation) {
+  return operation.kind == BlockOperation::Kind::kRead ? RateLimiter::Direction::kRead
+                                                       : RateLimiter::Direction::kWrite;
+}
 
 }  // namespace
 
@@ -53,11 +70,29 @@ Result<std::unique_ptr<VirtioDevice>> Blk::CreateWith(std::unique_ptr<BlockIo> i
                       return {};
                     }));
   }
+  if (blk->options_.limits.any()) HMVM_TRY(blk->MakeThrottle(loop));
   return blk;
 }
 
 Blk::Blk(std::unique_ptr<BlockIo> io, Options options, uint64_t sectors)
     : options_(std::move(options)), sectors_(sectors), io_(std::move(io)) {}
+
+Result<> Blk::MakeThrottle(EventLoop& loop) {
+  throttle_.reset(
+      new Throttle{.limiter = RateLimiter(options_.limits, MonotonicNs()),
+                   .reads = {},
+                   .writes = {},
+                   .timer = UniqueFd(::timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK)),
+                   .watch = {}});
+  if (!throttle_->timer.valid()) return Error{errno, "timer of disk " + options_.name};
+  HMVM_TRY_ASSIGN(throttle_->watch, loop.OnReadable(throttle_->timer.get(), [this, &loop]() -> Result<> {
+    uint64_t expirations;
+    (void)!::read(throttle_->timer.get(), &expirations, sizeof(expirations));  // fails when it was set anew
+    OnCompletions(loop);
+    return {};
+  }));
+  return {};
+}
 
 uint64_t Blk::OfferedFeatures() const {
   uint64_t features =
@@ -96,6 +131,10 @@ void Blk::Reset() {
   // The host reads and writes the buffers of what is in flight until it has completed.
   while (in_flight_ > 0 && io_->Take(/*wait=*/true)) --in_flight_;
   in_flight_ = 0;
+  if (throttle_) {
+    throttle_->reads.Clear();
+    throttle_->writes.Clear();
+  }
   active_.reset();
 }
 
@@ -112,6 +151,7 @@ bool Blk::Service() {
   if (!active_) return false;
   Queue& queue = active_->queues[0];
   while (const auto completion = io_->Take(/*wait=*/false)) Complete(*completion);
+  if (throttle_) ReleaseHeld();
   Result<> served;
   Result<bool> popped = true;
   uint16_t budget = queue.size();
@@ -154,15 +194,54 @@ Result<> Blk::Begin(uint16_t tag) {
     request.type = header.type;
     request.operation = {};
     request.operation.tag = tag;
+    request.left_bytes = 0;
     status = Start(request, header, TrimFront(readable, sizeof(header)), writable);
   }
   if (status) {
     Finish(tag, *status);
   } else {
-    ++in_flight_;
-    io_->Prepare(request.operation);
+    Admit(tag);
   }
   return {};
+}
+
+void Blk::Prepare(uint16_t tag) {
+  ++in_flight_;
+  io_->Prepare(requests_[tag].operation);
+}
+
+void Blk::Admit(uint16_t tag) {
+  if (!throttle_) return Prepare(tag);
+  const RateLimiter::Direction direction = DirectionOf(requests_[tag].operation);
+  HeldRequests& held = direction == RateLimiter::Direction::kRead ? throttle_->reads : throttle_->writes;
+  const bool first = held.empty();
+  held.Push(tag);
+  if (first) ReleaseHeld();
+  if (!held.empty()) ++throttle_->held;
+}
+
+void Blk::ReleaseHeld() {
+  const uint64_t now_ns = MonotonicNs();
+  const uint64_t reads_wait_ns = ReleaseHeld(throttle_->reads, RateLimiter::Direction::kRead, now_ns);
+  const uint64_t writes_wait_ns = ReleaseHeld(throttle_->writes, RateLimiter::Direction::kWrite, now_ns);
+  const uint64_t wait_ns = std::min(reads_wait_ns, writes_wait_ns);
+  if (wait_ns == kForever) return;
+  itimerspec when = {};
+  when.it_value.tv_sec = static_cast<time_t>(wait_ns / kSecondNs);
+  when.it_value.tv_nsec = static_cast<long>(wait_ns % kSecondNs);
+  ::timerfd_settime(throttle_->timer.get(), 0, &when, nullptr);
+}
+
+// How long the first of those that stay has to wait; kForever when none stays.
+uint64_t Blk::ReleaseHeld(HeldRequests& held, RateLimiter::Direction direction, uint64_t now_ns) {
+  while (!held.empty()) {
+    const uint16_t tag = held.front();
+    const uint64_t wait_ns = throttle_->limiter.Admit(direction, requests_[tag].left_bytes, now_ns);
+    if (wait_ns != 0) return wait_ns;
+    held.Pop();
+    Prepare(tag);
+  }
+  return kForever;
 }
 
 std::optional<Blk::Status> Blk::Start(Request& request, const virtio_blk_outhdr& header,
@@ -317,7 +396,8 @@ CounterList Blk::Counters() const {
           {"other_requests", others_},
           {"errors", errors_},
           {"read_bytes", read_bytes_},
-          {"written_bytes", written_bytes_}};
+          {"written_bytes", written_bytes_},
+          {"held_requests", throttle_ ? throttle_->held : 0}};
 }
 
 }  // namespace hmvm

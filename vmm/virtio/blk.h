@@ -3,6 +3,7 @@
 
 #include <linux/virtio_blk.h>
 
+#include <array>
 #include <memory>
 #include <optional>
 #include <string>
@@ -12,6 +13,7 @@
 #include "base/unique_fd.h"
 #include "vmm/virtio/block_io.h"
 #include "vmm/virtio/device.h"
+#include "vmm/virtio/rate_limiter.h"
 
 namespace hmvm {
 
@@ -24,6 +26,7 @@ class Blk final : public VirtioDevice {
     UniqueFd file;  // a file or block device; its size, in whole sectors, is the disk's. None: an empty drive
     bool read_only = false;
     std::string serial;  // what GET_ID answers, at most VIRTIO_BLK_ID_BYTES
+    IoLimits limits = {};
   };
   // With io_uring, or, where the host has none, with system calls on the device thread; the log says so. From
   // the loop's thread or before the loop runs; destroy the device when the loop no longer runs. EINVAL for a
@@ -59,7 +62,35 @@ class Blk final : public VirtioDevice {
     kUnsupported = VIRTIO_BLK_S_UNSUPP
   };
 
+  // Requests that a limit holds back, in the order in which they came: as many as there are tags, at most.
+  class HeldRequests {
+   public:
+    bool empty() const { return count_ == 0; }
+    uint16_t front() const { return tags_[first_]; }
+    void Push(uint16_t tag) { tags_[(first_ + count_++) % kQueueSize] = tag; }
+    void Pop() {
+      first_ = (first_ + 1) % kQueueSize;
+      --count_;
+    }
+    void Clear() { count_ = 0; }
+
+   private:
+    std::array<uint16_t, kQueueSize> tags_ = {};
+    uint32_t first_ = 0;
+    uint32_t count_ = 0;
+  };
+  // Of a disk with limits. A direction does not wait for the other: virtio-blk knows no order of requests.
+  struct Throttle {
+    RateLimiter limiter;
+    HeldRequests reads;
+    HeldRequests writes;
+    UniqueFd timer;  // CLOCK_MONOTONIC: when the first of those held may go
+    Watch watch;
+    uint64_t held = 0;  // requests, since the start
+  };
+
   Blk(std::unique_ptr<BlockIo> io, Options options, uint64_t sectors);
+  Result<> MakeThrottle(EventLoop& loop);
 
   void OnCompletions(EventLoop& loop);
   bool Service();
@@ -71,6 +102,12 @@ class Blk final : public VirtioDevice {
   std::optional<Status> StartRange(Request& request, std::span<const iovec> readable);
   Status AnswerId(std::span<const iovec> writable) const;
   bool InRange(uint64_t sector, uint64_t sectors) const;
+  // Prepares a request's operation, or holds the request back for its turn.
+  void Admit(uint16_t tag);
+  void Prepare(uint16_t tag);
+  // Prepares what may go by now, and sets the timer for the next.
+  void ReleaseHeld();
+  uint64_t ReleaseHeld(HeldRequests& held, RateLimiter::Direction direction, uint64_t now_ns);
   void Complete(const BlockCompletion& completion);
   // Prepares what is still to be done after `result`; false: nothing is.
   bool Continue(Request& request, int64_t result);
@@ -85,6 +122,7 @@ class Blk final : public VirtioDevice {
   std::vector<Request> requests_;  // by tag
   std::vector<uint16_t> free_tags_;
   uint32_t in_flight_ = 0;
+  std::unique_ptr<Throttle> throttle_;  // none: no limits
 
   uint64_t reads_ = 0;
   uint64_t writes_ = 0;

@@ -14,9 +14,12 @@ namespace {
 
 constexpr uint64_t kDiskBytes = 64 << 10;
 
-std::unique_ptr<VirtioDevice> MakeDisk(EventLoop& loop, bool read_only) {
-  Blk::Options options{
-      .name = "blk0", .file = UniqueFd(::memfd_create("disk", 0)), .read_only = read_only, .serial = "s"};
+std::unique_ptr<VirtioDevice> MakeDisk(EventLoop& loop, bool read_only, const IoLimits& limits = {}) {
+  Blk::Options options{.name = "blk0",
+                       .file = UniqueFd(::memfd_create("disk", 0)),
+                       .read_only = read_only,
+                       .serial = "s",
+                       .limits = limits};
   if (::ftruncate(options.file.get(), kDiskBytes) != 0) std::abort();
   auto io = CreateSyncBlockIo(options.file.get(), Blk::kQueueSize);
   return *Blk::CreateWith(std::move(io), std::move(options), loop);
@@ -28,13 +31,15 @@ std::unique_ptr<VirtioDevice> MakeDisk(EventLoop& loop, bool read_only) {
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   using namespace hmvm;
   static const std::unique_ptr<EventLoop> loop = *EventLoop::Create();
-  static const std::unique_ptr<VirtioDevice> disks[] = {MakeDisk(*loop, false), MakeDisk(*loop, true)};
+  static const std::unique_ptr<VirtioDevice> disks[] = {
+      MakeDisk(*loop, false), MakeDisk(*loop, true),
+      MakeDisk(*loop, false, {.read_bytes_per_s = 4096, .write_operations_per_s = 100})};
   static FakeMachine machine(1 << 20);
   machine.heap = FakeHeap(machine.memory);
   machine.interrupt.needs_reset.clear();
 
   FuzzedDataProvider input(data, size);
-  VirtioDevice& disk = *disks[input.ConsumeBool()];
+  VirtioDevice& disk = *disks[input.ConsumeIntegralInRange(0, 2)];
   if (!machine.Activate(disk, disk.OfferedFeatures()).has_value()) std::abort();
   for (int request = 0; request < 4 && input.remaining_bytes() > 0; ++request) {
     const virtio_blk_outhdr header = {.type = input.ConsumeIntegralInRange<uint32_t>(0, 15),

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <random>
+#include <set>
 #include <tuple>
 
 #include <gmock/gmock.h>
@@ -39,8 +40,12 @@ std::string RandomText(size_t bytes, uint32_t seed) {
 // One disk, served by io_uring or by system calls.
 class BlkFixture {
  public:
-  BlkFixture(bool uring, std::string_view content, bool read_only = false) {
-    Blk::Options options{.name = "blk0", .file = MakeFile(content), .read_only = read_only, .serial = "root"};
+  BlkFixture(bool uring, std::string_view content, bool read_only = false, const IoLimits& limits = {}) {
+    Blk::Options options{.name = "blk0",
+                         .file = MakeFile(content),
+                         .read_only = read_only,
+                         .serial = "root",
+                         .limits = limits};
     file_ = *Duplicate(options.file.get());
     auto io = uring ? *CreateUringBlockIo(options.file.get(), Blk::kQueueSize)
                     : CreateSyncBlockIo(options.file.get(), Blk::kQueueSize);
@@ -291,6 +296,58 @@ TEST(BlkReadOnlyTest, RefusesAllThatWrites) {
   EXPECT_EQ(disk.DoRange(VIRTIO_BLK_T_WRITE_ZEROES, 8, 16).status, VIRTIO_BLK_S_UNSUPP);
   EXPECT_EQ(disk.Do(VIRTIO_BLK_T_FLUSH, 0).status, VIRTIO_BLK_S_OK);
   EXPECT_TRUE(disk.FileContent(0, content.size()) == content);
+}
+
+uint64_t HeldRequests(BlkFixture& disk) {
+  const CounterList counters = disk.device().Counters();
+  const auto held =
+      std::ranges::find(counters, "held_requests", [](const auto& entry) { return entry.first; });
+  return held == counters.end() ? 0 : held->second;
+}
+
+TEST(BlkLimitTest, RequestsBeyondALimitAreHeldAndAnsweredInTheirTime) {
+  const std::string content = RandomText(kDiskBytes, 1);
+  for (const IoLimits& limits :
+       {IoLimits{.read_bytes_per_s = 4 << 20}, IoLimits{.read_operations_per_s = 1000}}) {
+    BlkFixture disk(true, content, /*read_only=*/true, limits);
+
+    for (uint32_t i = 0; i < 80; ++i) disk.Send(VIRTIO_BLK_T_IN, i * 16, {}, 8192);
+    disk.Notify();
+
+    EXPECT_GT(HeldRequests(disk), 0u);
+    std::set<size_t> places;
+    for (uint32_t i = 0; i < 80; ++i) {
+      const auto answer = disk.Receive();
+      EXPECT_EQ(answer.status, VIRTIO_BLK_S_OK);
+      places.insert(content.find(answer.data));
+    }
+    EXPECT_EQ(places.size(), 80u);
+    EXPECT_EQ(*places.rbegin(), 79u * 8192);
+  }
+}
+
+TEST(BlkLimitTest, OneDirectionDoesNotWaitForTheOther) {
+  BlkFixture disk(false, RandomText(kDiskBytes, 1), /*read_only=*/false, {.read_operations_per_s = 1});
+  for (uint32_t i = 0; i < 5; ++i) disk.Send(VIRTIO_BLK_T_IN, i, {}, 512);
+  disk.Send(VIRTIO_BLK_T_OUT, 0, RandomText(512, 2), 0);
+
+  disk.Notify();
+
+  // A read and the write, in either order.
+  const size_t read_bytes = disk.Receive().data.size() + disk.Receive().data.size();
+  EXPECT_EQ(read_bytes, 512u);
+  EXPECT_EQ(HeldRequests(disk), 4u);
+}
+
+TEST(BlkLimitTest, ResetDropsWhatIsHeld) {
+  BlkFixture disk(true, RandomText(kDiskBytes, 1), /*read_only=*/false, {.write_operations_per_s = 1});
+  for (uint32_t i = 0; i < 5; ++i) disk.Send(VIRTIO_BLK_T_OUT, i, RandomText(512, 2), 0);
+  disk.Notify();
+
+  disk.Activate(disk.device().OfferedFeatures());
+
+  EXPECT_EQ(disk.Do(VIRTIO_BLK_T_IN, 8, {}, 512).status, VIRTIO_BLK_S_OK);
+  EXPECT_FALSE(disk.machine().queues[0].TakeUsed().has_value());
 }
 
 TEST(BlkCreateTest, EmptyFileIsRefused) {
