@@ -20,6 +20,10 @@ class Process {
         {};                        // {ours, the child's number}; the child gets no others but 0, 1, 2
     bool die_with_parent = false;  // SIGKILL when the thread that started it ends (PR_SET_PDEATHSIG)
     bool new_session = false;      // setsid(2)
+    // Where the child lives from its first instruction on: the directory of a cgroup of version 2, -1 for
+    // ours, and files "tasks" of cgroups of version 1.
+    int cgroup = -1;
+    std::vector<int> cgroup_tasks = {};
   };
 
   Process() = default;

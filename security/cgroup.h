@@ -1,0 +1,84 @@
+// Cgroups of the host: for each machine its own below "hmvm", whose limits hold for the VMM. Version 1,
+// version 2 and both side by side, without systemd.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/result.h"
+#include "base/unique_fd.h"
+
+namespace hmvm {
+
+inline constexpr uint64_t kCpuPeriodUs = 100'000;
+
+struct CgroupLimits {
+  uint64_t cpu_quota_us = 0;                // processor time of each kCpuPeriodUs, from 1000 on; 0: no limit
+  uint32_t cpu_shares = 0;                  // 2 to 262144, beside the 1024 of others; 0: as the others
+  std::string cpus = {};                    // "0-2,5"; empty: all
+  uint64_t memory_bytes = 0;                // 0: no limit
+  std::optional<uint64_t> swap_bytes = {};  // beside memory_bytes, which it needs; none: no limit
+};
+
+// The weight of version 2 for the shares of version 1: each range from end to end, as other runtimes map
+// them.
+uint64_t CpuWeight(uint32_t shares);
+
+// Where a host keeps its controllers.
+class CgroupHierarchies {
+ public:
+  struct Hierarchy {
+    std::string path;  // where it is mounted
+    bool v2 = false;
+  };
+
+  // As the calling process sees them. A host without cgroups has none: no error.
+  static CgroupHierarchies Find();
+  // From the text of a mountinfo file (proc_pid_mountinfo(5)); reads what hierarchies of version 2 offer.
+  static CgroupHierarchies Parse(const std::string& mountinfo);
+
+  // nullptr: the controller ("cpu") is in none.
+  const Hierarchy* Of(const std::string& controller) const;
+  const std::map<std::string, Hierarchy>& controllers() const { return controllers_; }
+
+ private:
+  std::map<std::string, Hierarchy> controllers_;
+};
+
+// Why some of the limits can't be had on this host by this user: a clause for each controller that is missing
+// or not ours to use. Empty: all can.
+std::vector<std::string> WhyNoLimits(const CgroupHierarchies& hierarchies, const CgroupLimits& limits);
+
+// The cgroups of one machine, "hmvm/NAME" in each hierarchy that its limits need. Made before the VMM, which
+// is born in them; removed with the object, which therefore must outlive the VMM.
+class Cgroup {
+ public:
+  Cgroup() = default;
+  Cgroup(Cgroup&& other) noexcept { *this = std::move(other); }
+  Cgroup& operator=(Cgroup&& other) noexcept;
+  ~Cgroup() { Remove(); }
+
+  // Leaves out what WhyNoLimits names, and uses what a crash left under the name. An error names the file and
+  // the value that it did not take; nothing is left then.
+  static Result<Cgroup> Create(const CgroupHierarchies& hierarchies, const std::string& name,
+                               const CgroupLimits& limits);
+
+  // For Process::Options.
+  int v2_directory() const { return v2_directory_.get(); }
+  std::vector<int> v1_tasks() const;
+
+ private:
+  void Remove();
+
+  std::vector<std::string> folders_;
+  std::vector<UniqueFd> v1_tasks_;
+  UniqueFd v2_directory_;
+};
+
+// Removes what a crash left of a machine's cgroups. One with a process in it stays.
+void RemoveCgroups(const CgroupHierarchies& hierarchies, const std::string& name);
+
+}  // namespace hmvm
