@@ -165,6 +165,12 @@ snapshot::MemoryManifest MemoryMap::ToManifest() const {
   return manifest;
 }
 
+PageRuns MemoryMap::AllRuns() const {
+  PageRuns all;
+  for (const MemoryFileMap& file : files_) all = PageRuns::Union(all.runs(), file.runs.runs());
+  return all;
+}
+
 std::vector<PageRuns> MemoryMap::Visible() const {
   std::vector<PageRuns> visible(files_.size());
   PageRuns hidden;

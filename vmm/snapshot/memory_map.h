@@ -58,6 +58,8 @@ class MemoryMap {
   std::span<const MemoryFileMap> files() const { return files_; }
   uint64_t total_pages() const { return total_pages_; }
 
+  // The pages that any file has.
+  PageRuns AllRuns() const;
   // For each file, the pages that no later file has.
   std::vector<PageRuns> Visible() const;
   // EINVAL when `areas` are not the ones the snapshot was taken of.
