@@ -1,5 +1,7 @@
 #include "runtime/cli/command_line.h"
 
+#include <time.h>
+
 #include <algorithm>
 #include <charconv>
 #include <functional>
@@ -7,6 +9,7 @@
 
 #include <CLI/CLI.hpp>
 
+#include "runtime/container/duration.h"
 #include "runtime/container/process_config.h"
 #include "runtime/container/size.h"
 
@@ -21,6 +24,9 @@ struct Typed {
   std::string timeout = "10";
   std::string signal = "KILL";
   std::string format = "table";
+  std::string restart = "no";
+  std::string since;
+  std::vector<std::string> filters;
 };
 
 // CLI11's help with a first line of ours: it does not know of the words behind the options of `run` and
@@ -50,6 +56,12 @@ class Parser {
         "  hmvm image import ./layout --name busybox\n"
         "  hmvm run --rm busybox uname -r");
     AddRun();
+    AddCreate();
+    AddStart();
+    AddRestart();
+    AddPause();
+    AddResume();
+    AddEvents();
     AddExec();
     AddPs();
     AddLogs();
@@ -116,15 +128,15 @@ class Parser {
     command->add_option(names, list, help)->allow_extra_args(false);
   }
 
-  // Options of `run` and `exec` end at the first word that is none: it and all that follows belong to the
-  // container, whatever they look like. They are cut off into words_ before CLI11 sees them.
+  // Options of `run`, `create` and `exec` end at the first word that is none: it and all that follows belong
+  // to the container, whatever they look like. They are cut off into words_ before CLI11 sees them.
   Result<> CutWords(std::vector<std::string>& arguments) {
     CLI::App* app = &app_;
     size_t i = 0;
     while (i < arguments.size()) {
       i += SkipOptions(app, arguments, i);
       if (i == arguments.size()) break;
-      if (app == run_app_ || app == exec_app_) {
+      if (app == run_app_ || app == create_app_ || app == exec_app_) {
         const size_t first = arguments[i] == "--" ? i + 1 : i;
         words_.assign(arguments.begin() + static_cast<ptrdiff_t>(first), arguments.end());
         arguments.resize(i);
@@ -132,7 +144,7 @@ class Parser {
       }
       if (app->get_require_subcommand_min() == 0) break;
       const auto named =
-          app->get_subcommands([&](CLI::App* command) { return command->get_name() == arguments[i]; });
+          app->get_subcommands([&](CLI::App* command) { return command->check_name(arguments[i]); });
       if (named.empty()) return Complaint("unknown command '" + arguments[i] + "'");
       app = named.front();
       ++i;
@@ -188,9 +200,31 @@ class Parser {
                         "  hmvm run -d --name web -m 512m busybox httpd -f\n"
                         "  echo text | hmvm run -i --rm busybox wc -c\n"
                         "  hmvm run --rm -e MODE=test -w /tmp -u nobody busybox env",
-                        [this] { return FinishRun(); });
-    run->add_flag("--rm", run_.remove, "Remove the container when it has ended");
+                        [this]() -> Result<> {
+                          HMVM_TRY(FinishRun(run_app_));
+                          line_.command = run_;
+                          return {};
+                        });
     run->add_flag("-d,--detach", run_.detach, "Print the container's id and leave it running");
+    AddContainerOptions(run);
+    run_app_ = run;
+  }
+
+  void AddCreate() {
+    create_app_ = Add("create", "Make a container without starting it", "create [OPTIONS] IMAGE [COMMAND...]",
+                      "  hmvm create --name web -m 512m busybox httpd -f; hmvm start web\n"
+                      "  hmvm create -it --name shell busybox; hmvm start -ai shell",
+                      [this]() -> Result<> {
+                        HMVM_TRY(FinishRun(create_app_));
+                        line_.command = CreateOptions{run_};
+                        return {};
+                      });
+    AddContainerOptions(create_app_);
+  }
+
+  // What a container is made of, for `run` and `create`.
+  void AddContainerOptions(CLI::App* run) {
+    run->add_flag("--rm", run_.remove, "Remove the container when it has ended");
     run->add_flag("-i,--interactive", run_.interactive, "Pass standard input on");
     run->add_flag("-t,--tty", run_.terminal, "Give the command a terminal");
     run->add_option("--name", run_.name, "A name for the container");
@@ -208,10 +242,14 @@ class Parser {
     run->add_option("--kernel", run_.kernel, "Guest kernel: a vmlinux or bzImage (default: hmvm's own)");
     run->add_option("--platform", run_.platform, "auto, hardware or ring3; see `hmvm check`")
         ->capture_default_str();
-    run_app_ = run;
+    run->add_option("--stop-signal", run_.stop_signal,
+                    "What `stop` sends first (default: the image's, or TERM)");
+    run->add_option("--restart", typed_.restart,
+                    "Start it again when it has ended: no, on-failure[:N], always or unless-stopped")
+        ->capture_default_str();
   }
 
-  Result<> FinishRun() {
+  Result<> FinishRun(CLI::App* app) {
     HMVM_TRY(TakeWords({{"IMAGE", &run_.image}}, run_.command));
     const auto cpus = ParseNumber(typed_.cpus);
     if (!cpus.has_value() || *cpus == 0 || *cpus > UINT32_MAX) {
@@ -224,8 +262,12 @@ class Parser {
     if (run_.platform != "auto" && run_.platform != "hardware" && run_.platform != "ring3") {
       return Error{0, "--platform '" + run_.platform + "': there are auto, hardware and ring3"};
     }
-    if (run_app_->get_option("--entrypoint")->count() > 0) run_.entrypoint = entrypoint_;
-    line_.command = run_;
+    if (app->get_option("--entrypoint")->count() > 0) run_.entrypoint = entrypoint_;
+    if (!run_.stop_signal.empty()) HMVM_TRY(ParseSignal(run_.stop_signal));
+    HMVM_TRY_ASSIGN(run_.restart_policy, ParseRestartPolicy(typed_.restart));
+    if (run_.remove && run_.restart_policy != RestartPolicy{}) {
+      return Error{0, "--rm and --restart contradict each other: one that is removed can't start again"};
+    }
     return {};
   }
 
@@ -305,21 +347,101 @@ class Parser {
     command->add_option("CONTAINER", containers, "Names or ids")->required();
   }
 
+  void AddStart() {
+    CLI::App* start =
+        Add("start", "Start containers that have been made or have ended", "start [OPTIONS] CONTAINER...",
+            "  hmvm start web db\n"
+            "  hmvm start -a web             with its output, until it ends\n"
+            "  hmvm start -ai shell          and with our input",
+            [this]() -> Result<> {
+              line_.command = start_;
+              return {};
+            });
+    start->add_flag("-a,--attach", start_.attach, "Show its output and pass signals on, until it ends");
+    start->add_flag("-i,--interactive", start_.interactive, "The same, and pass standard input on");
+    AddContainers(start, start_.containers);
+  }
+
+  void AddRestart() {
+    CLI::App* restart =
+        Add("restart", "Stop containers and start them again", "restart [OPTIONS] CONTAINER...",
+            "  hmvm restart web\n"
+            "  hmvm restart -t 1 web db",
+            [this]() -> Result<> {
+              HMVM_TRY_ASSIGN(restart_.timeout_s, Seconds());
+              line_.command = restart_;
+              return {};
+            });
+    AddTimeout(restart);
+    AddContainers(restart, restart_.containers);
+  }
+
+  void AddPause() {
+    CLI::App* pause = Add("pause", "Hold containers: nothing in them moves until they are resumed",
+                          "pause CONTAINER...", "  hmvm pause web", [this]() -> Result<> {
+                            line_.command = pause_;
+                            return {};
+                          });
+    AddContainers(pause, pause_.containers);
+  }
+
+  void AddResume() {
+    CLI::App* resume = Add("resume", "Let paused containers go on", "resume CONTAINER...",
+                           "  hmvm resume web\n"
+                           "  hmvm unpause web              the same, as docker names it",
+                           [this]() -> Result<> {
+                             line_.command = resume_;
+                             return {};
+                           });
+    resume->alias("unpause");
+    AddContainers(resume, resume_.containers);
+  }
+
+  void AddEvents() {
+    CLI::App* events =
+        Add("events", "Show what has happened to containers, a line of JSON each", "events [OPTIONS]",
+            "  hmvm events --since 10m\n"
+            "  hmvm events -f --filter container=web --filter event=stopped\n"
+            "  hmvm events -f | jq -r '[.time, .name, .action] | @tsv'",
+            [this]() -> Result<> {
+              timespec now = {};
+              ::clock_gettime(CLOCK_REALTIME, &now);
+              const int64_t now_ns = int64_t{now.tv_sec} * 1'000'000'000 + now.tv_nsec;
+              if (!typed_.since.empty()) {
+                HMVM_TRY_ASSIGN(events_.since_unix_ns, ParseMoment(typed_.since, now_ns));
+              }
+              for (const std::string& filter : typed_.filters) HMVM_TRY(events_.filter.Add(filter));
+              line_.command = events_;
+              return {};
+            });
+    events->add_flag("-f,--follow", events_.follow, "Go on with what happens");
+    events->add_option("--since", typed_.since, "Only from then on: a time, or how long ago");
+    AddList(events, "--filter", typed_.filters, "Only container=NAME, image=NAME, event=ACTION");
+  }
+
+  void AddTimeout(CLI::App* command) {
+    command->add_option("-t,--time", typed_.timeout, "Seconds between stop signal and SIGKILL")
+        ->capture_default_str();
+  }
+  Result<uint32_t> Seconds() const {
+    const auto timeout = ParseNumber(typed_.timeout);
+    if (!timeout.has_value() || *timeout > UINT32_MAX / 1000) {
+      return Error{0, "--time '" + typed_.timeout + "': give a number of seconds"};
+    }
+    return static_cast<uint32_t>(*timeout);
+  }
+
   void AddStop() {
     CLI::App* stop =
         Add("stop", "Stop containers: the stop signal, then SIGKILL", "stop [OPTIONS] CONTAINER...",
             "  hmvm stop web\n"
             "  hmvm stop -t 1 web db",
             [this]() -> Result<> {
-              const auto timeout = ParseNumber(typed_.timeout);
-              if (!timeout.has_value() || *timeout > UINT32_MAX / 1000) {
-                return Error{0, "--time '" + typed_.timeout + "': give a number of seconds"};
-              }
-              stop_.timeout_s = static_cast<uint32_t>(*timeout);
+              HMVM_TRY_ASSIGN(stop_.timeout_s, Seconds());
               line_.command = stop_;
               return {};
             });
-    stop->add_option("-t,--time", typed_.timeout, "Seconds between the two")->capture_default_str();
+    AddTimeout(stop);
     AddContainers(stop, stop_.containers);
   }
 
@@ -446,11 +568,17 @@ class Parser {
   std::map<CLI::App*, Finish> finish_;
   std::vector<std::string> words_;  // behind the options of run and exec
   CLI::App* run_app_ = nullptr;
+  CLI::App* create_app_ = nullptr;
   CLI::App* exec_app_ = nullptr;
 
   Typed typed_;
   std::string entrypoint_;
   RunOptions run_;
+  StartOptions start_;
+  RestartOptions restart_;
+  PauseOptions pause_;
+  ResumeOptions resume_;
+  EventsOptions events_;
   ExecOptions exec_;
   PsOptions ps_;
   LogsOptions logs_;

@@ -8,6 +8,8 @@
 #include <vector>
 
 #include "base/result.h"
+#include "runtime/container/restart_policy.h"
+#include "runtime/events/event_filter.h"
 
 namespace hmvm {
 
@@ -28,8 +30,38 @@ struct RunOptions {
   bool read_only = false;
   std::string kernel;
   std::string platform = "auto";
+  std::string stop_signal;  // empty: the image's
+  RestartPolicy restart_policy;
   std::string image;
   std::vector<std::string> command;
+};
+
+// All of `run` but --detach.
+struct CreateOptions : RunOptions {};
+
+struct StartOptions {
+  bool attach = false;
+  bool interactive = false;
+  std::vector<std::string> containers;
+};
+
+struct RestartOptions {
+  uint32_t timeout_s = 10;
+  std::vector<std::string> containers;
+};
+
+struct PauseOptions {
+  std::vector<std::string> containers;
+};
+
+struct ResumeOptions {
+  std::vector<std::string> containers;
+};
+
+struct EventsOptions {
+  bool follow = false;
+  int64_t since_unix_ns = 0;
+  EventFilter filter;
 };
 
 struct ExecOptions {
@@ -104,7 +136,8 @@ struct HelpText {
   std::string text;
 };
 
-using Command = std::variant<HelpText, RunOptions, ExecOptions, PsOptions, LogsOptions, StopOptions,
+using Command = std::variant<HelpText, RunOptions, CreateOptions, StartOptions, RestartOptions, PauseOptions,
+                             ResumeOptions, EventsOptions, ExecOptions, PsOptions, LogsOptions, StopOptions,
                              KillOptions, RmOptions, WaitOptions, InspectOptions, ImagesOptions,
                              ImageImportOptions, ImageRmOptions, CheckOptions, VersionOptions>;
 

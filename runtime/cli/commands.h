@@ -2,7 +2,9 @@
 // with kExitFailed.
 #pragma once
 
+#include <functional>
 #include <string>
+#include <vector>
 
 #include "base/result.h"
 #include "runtime/cli/command_line.h"
@@ -24,6 +26,12 @@ struct Folders {
 
 Result<int> Execute(const Folders& folders, const HelpText& help);
 Result<int> Execute(const Folders& folders, const RunOptions& options);
+Result<int> Execute(const Folders& folders, const CreateOptions& options);
+Result<int> Execute(const Folders& folders, const StartOptions& options);
+Result<int> Execute(const Folders& folders, const RestartOptions& options);
+Result<int> Execute(const Folders& folders, const PauseOptions& options);
+Result<int> Execute(const Folders& folders, const ResumeOptions& options);
+Result<int> Execute(const Folders& folders, const EventsOptions& options);
 Result<int> Execute(const Folders& folders, const ExecOptions& options);
 Result<int> Execute(const Folders& folders, const PsOptions& options);
 Result<int> Execute(const Folders& folders, const LogsOptions& options);
@@ -42,6 +50,14 @@ Result<int> Execute(const Folders& folders, const VersionOptions& options);
 void PrintError(const std::string& text);
 // All of it to standard output; EPIPE and the like are errors.
 Result<> Print(const std::string& text);
+
+// Does the same to each container; an error of one is printed and does not keep the others from it. Returns
+// the exit code.
+Result<int> ForEach(const std::vector<std::string>& names,
+                    const std::function<Result<>(const std::string&)>& act);
+
+// Stops it if it runs, and waits for that. What has ended meanwhile is no error.
+Result<> StopContainer(const ContainerStore& store, const ContainerRecord& record, uint32_t timeout_s);
 
 // Ends whatever runs of a container, asked nicely first where somebody listens, and removes it.
 Result<> RemoveByForce(const ContainerStore& store, const ContainerRecord& record);

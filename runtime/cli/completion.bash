@@ -10,7 +10,8 @@ _hmvm_images() {
 
 _hmvm() {
     local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]}
-    local commands="run exec ps logs stop kill rm wait inspect images image check version"
+    local commands="run create start restart pause resume unpause exec ps logs events stop kill rm wait inspect
+        images image check version"
     local command='' word i words='' value=''
     COMPREPLY=()
 
@@ -27,11 +28,12 @@ _hmvm() {
             *) command=$word ;;
             esac
         else
-            case $command:$word in
-            run:--name | run:-[ewum] | run:--env | run:--env-file | run:--workdir | run:--user | run:--hostname | \
-                run:--entrypoint | run:--cpus | run:--memory | run:--kernel | run:--platform | \
+            case ${command/#run/create}:$word in
+            create:--name | create:-[ewum] | create:--env | create:--env-file | create:--workdir | create:--user | \
+                create:--hostname | create:--entrypoint | create:--cpus | create:--memory | create:--kernel | \
+                create:--platform | create:--restart | create:--stop-signal | \
                 exec:-[ewu] | exec:--env | exec:--workdir | exec:--user | logs:-n | logs:--tail | \
-                stop:-t | stop:--time | kill:-s | kill:--signal | *:--format | image:--name) value=1 ;;
+                stop:-t | stop:--time | restart:-t | restart:--time | events:--since | events:--filter | kill:-s | kill:--signal | *:--format | image:--name) value=1 ;;
             *:-*) ;;
             *) operands=$((operands + 1)) ;;
             esac
@@ -49,6 +51,8 @@ _hmvm() {
         ;;
     --platform) words="auto hardware ring3" ;;
     --format) words="table json" ;;
+    --restart) words="no on-failure always unless-stopped" ;;
+    --stop-signal) words="HUP INT QUIT KILL USR1 USR2 TERM" ;;
     -s | --signal) [ "$command" = kill ] && words="HUP INT QUIT KILL USR1 USR2 TERM STOP CONT" ;;
     esac
     if [ -n "$words" ]; then
@@ -59,9 +63,10 @@ _hmvm() {
 
     case $command in
     '') words="$commands --root --run-root --help" ;;
-    run)
-        words="--rm --detach --interactive --tty --name --env --env-file --workdir --user --hostname --entrypoint --cpus
-               --memory --read-only --kernel --platform --help"
+    run | create)
+        words="--rm --interactive --tty --name --env --env-file --workdir --user --hostname --entrypoint --cpus
+               --memory --read-only --kernel --platform --restart --stop-signal --help"
+        [ "$command" = run ] && words+=" --detach"
         [[ $cur != -* ]] && words=$(_hmvm_images)
         [ "$operands" -gt 0 ] && words=''
         ;;
@@ -72,7 +77,11 @@ _hmvm() {
         ;;
     ps) words="--all --quiet --format --help" ;;
     logs) words="--follow --tail --help $(_hmvm_containers -a)" ;;
+    start) words="--attach --interactive --help $(_hmvm_containers -a)" ;;
     stop) words="--time --help $(_hmvm_containers)" ;;
+    restart) words="--time --help $(_hmvm_containers -a)" ;;
+    pause | resume | unpause) words="--help $(_hmvm_containers)" ;;
+    events) words="--follow --since --filter --help" ;;
     kill) words="--signal --help $(_hmvm_containers)" ;;
     rm) words="--force --help $(_hmvm_containers -a)" ;;
     wait | inspect) words="--help $(_hmvm_containers -a)" ;;

@@ -1,4 +1,4 @@
-// The commands that look after containers: ps, stop, kill, rm, wait, inspect.
+// The commands that look after containers: ps, pause, resume, stop, kill, rm, wait, inspect.
 #include <poll.h>
 #include <signal.h>
 #include <sys/syscall.h>
@@ -33,6 +33,7 @@ int64_t NowUnixNs() {
 
 std::string StatusText(const ContainerRecord& record) {
   const auto ago = [&](Status status) { return FormatAge(NowUnixNs() - record.EnteredUnixNs(status)); };
+  const std::string up = FormatAge(NowUnixNs() - record.started_unix_ns);
   const std::string code = std::to_string(record.exit_code);
   switch (record.status()) {
     case Status::kCreated:
@@ -40,11 +41,11 @@ std::string StatusText(const ContainerRecord& record) {
     case Status::kStarting:
       return "Starting";
     case Status::kRunning:
-      return "Up " + ago(Status::kRunning);
+      return "Up " + up;
     case Status::kPausing:
     case Status::kPaused:
     case Status::kResuming:
-      return "Up " + ago(Status::kRunning) + " (" + std::string(StatusName(record.status())) + ")";
+      return "Up " + up + " (" + std::string(StatusName(record.status())) + ")";
     case Status::kRestarting:
       return "Restarting (" + code + ") " + ago(Status::kRestarting) + " ago";
     case Status::kStopping:
@@ -111,6 +112,8 @@ ordered_json Details(const ContainerStore& store, const ContainerRecord& record)
           {"open_stdin", config.open_stdin},
           {"read_only", config.read_only},
           {"auto_remove", config.auto_remove},
+          {"restart_policy", FormatRestartPolicy(config.restart_policy)},
+          {"restarts", record.restarts},
           {"stop_signal", config.stop_signal.empty() ? "SIGTERM" : config.stop_signal},
           {"cpus", config.cpus},
           {"memory_bytes", config.memory_bytes},
@@ -123,19 +126,6 @@ ordered_json Details(const ContainerStore& store, const ContainerRecord& record)
           {"run_folder", store.RunFolder(record.id)},
           {"events", std::move(events)},
           {"counters", Counters(store, record)}};
-}
-
-// Does the same to each container; an error of one is printed and does not keep the others from it.
-Result<int> ForEach(const std::vector<std::string>& names,
-                    const std::function<Result<>(const std::string&)>& act) {
-  int exit_code = 0;
-  for (const std::string& name : names) {
-    if (auto done = act(name); !done.has_value()) {
-      PrintError(done.error().Message());
-      exit_code = kExitFailed;
-    }
-  }
-  return exit_code;
 }
 
 Error NotRunning(const ContainerRecord& record) {
@@ -167,7 +157,44 @@ void KillAndWait(const ProcessIdentity& identity) {
   WaitForEnd(pidfd, -1);
 }
 
+// Pause and Resume: `call` to each container's supervisor.
+Result<int> AskEach(const Folders& folders, const std::vector<std::string>& names, Status wanted,
+                    Result<> (SupervisorClient::*call)()) {
+  HMVM_TRY_ASSIGN(const ContainerStore store, folders.OpenContainers());
+  return ForEach(names, [&](const std::string& name) -> Result<> {
+    HMVM_TRY_ASSIGN(const ContainerRecord record, store.Find(name));
+    if (!record.live())
+      return Error{0, "container '" + record.name + "' " + WhyIllegal(record.status(), wanted)};
+    HMVM_TRY_ASSIGN(SupervisorClient supervisor, ConnectTo(store, record));
+    if (auto done = (supervisor.*call)(); !done.has_value()) {
+      if (done.error().code == ECONNRESET) return Error{0, "container '" + record.name + "' has ended"};
+      return Error{0, done.error().what};
+    }
+    return Print(name + "\n");
+  });
+}
+
 }  // namespace
+
+Result<int> ForEach(const std::vector<std::string>& names,
+                    const std::function<Result<>(const std::string&)>& act) {
+  int exit_code = 0;
+  for (const std::string& name : names) {
+    if (auto done = act(name); !done.has_value()) {
+      PrintError(done.error().Message());
+      exit_code = kExitFailed;
+    }
+  }
+  return exit_code;
+}
+
+Result<int> Execute(const Folders& folders, const PauseOptions& options) {
+  return AskEach(folders, options.containers, Status::kPausing, &SupervisorClient::Pause);
+}
+
+Result<int> Execute(const Folders& folders, const ResumeOptions& options) {
+  return AskEach(folders, options.containers, Status::kResuming, &SupervisorClient::Resume);
+}
 
 Result<int> Execute(const Folders& folders, const PsOptions& options) {
   HMVM_TRY_ASSIGN(const ContainerStore store, folders.OpenContainers());
@@ -177,7 +204,7 @@ Result<int> Execute(const Folders& folders, const PsOptions& options) {
   Table table({"CONTAINER ID", "IMAGE", "COMMAND", "CREATED", "STATUS", "NAMES"});
   for (const ContainerStore::Entry& entry : entries) {
     const ContainerRecord& record = entry.record;
-    if (!options.all && !record.live()) continue;
+    if (!options.all && !HasSupervisor(record.status())) continue;
     if (!entry.problem.empty()) PrintError(entry.problem + "; `hmvm rm -f` removes the container");
     const std::string id = record.id.substr(0, kShortId);
     ids += id + "\n";
@@ -189,15 +216,21 @@ Result<int> Execute(const Folders& folders, const PsOptions& options) {
   return 0;
 }
 
+Result<> StopContainer(const ContainerStore& store, const ContainerRecord& record, uint32_t timeout_s) {
+  if (!record.live()) return {};
+  auto supervisor = SupervisorClient::Connect(store, record.id);
+  // It has ended since we read its state.
+  if (!supervisor.has_value()) return {};
+  auto stopped = supervisor->Stop(uint64_t{timeout_s} * 1000);
+  if (!stopped.has_value() && stopped.error().code != ECONNRESET) return stopped.error();
+  return {};
+}
+
 Result<int> Execute(const Folders& folders, const StopOptions& options) {
   HMVM_TRY_ASSIGN(const ContainerStore store, folders.OpenContainers());
   return ForEach(options.containers, [&](const std::string& name) -> Result<> {
     HMVM_TRY_ASSIGN(const ContainerRecord record, store.Find(name));
-    if (record.live()) {  // one that has stopped is as it should be
-      HMVM_TRY_ASSIGN(SupervisorClient supervisor, ConnectTo(store, record));
-      auto stopped = supervisor.Stop(uint64_t{options.timeout_s} * 1000);
-      if (!stopped.has_value() && stopped.error().code != ECONNRESET) return stopped.error();
-    }
+    HMVM_TRY(StopContainer(store, record, options.timeout_s));
     return Print(name + "\n");
   });
 }

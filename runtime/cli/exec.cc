@@ -7,8 +7,8 @@
 #include "runtime/cli/attachment.h"
 #include "runtime/cli/commands.h"
 #include "runtime/container/process_config.h"
+#include "runtime/supervisor/container_run.h"
 #include "runtime/supervisor/streams.h"
-#include "runtime/supervisor/supervisor.h"
 #include "runtime/supervisor/supervisor_client.h"
 
 namespace hmvm {
@@ -63,6 +63,9 @@ Result<int> Execute(const Folders& folders, const ExecOptions& options) {
   HMVM_TRY_ASSIGN(const ContainerStore store, folders.OpenContainers());
   HMVM_TRY_ASSIGN(const ContainerRecord record, store.Find(options.container));
   if (!record.live()) return Error{0, "container '" + record.name + "' is not running"};
+  if (record.status() == Status::kRestarting) {
+    return Error{0, "container '" + record.name + "' is restarting: wait until it runs"};
+  }
   HMVM_TRY_ASSIGN(const api::ExecRequest request, MakeRequest(record, options));
   BlockForwardedSignals();
   auto connected = SupervisorClient::Connect(store, record.id);

@@ -7,6 +7,7 @@
 
 #include <filesystem>
 #include <fstream>
+#include <sstream>
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -77,6 +78,14 @@ class HmvmTest : public testing::Test {
   static std::string Kernel(const char* mode) { return dir_ / "inst/share/hmvm" / mode; }
   static nlohmann::json Inspect(const std::string& name) {
     return nlohmann::json::parse(Must({"inspect", name}))[0];
+  }
+  static std::string Statuses(const std::string& name) {
+    std::string statuses;
+    const nlohmann::json inspected = Inspect(name);
+    for (const auto& event : inspected["events"]) {
+      statuses += (statuses.empty() ? "" : " ") + event["status"].get<std::string>();
+    }
+    return statuses;
   }
   static void StartSleeper() { Must({"run", "-d", "--name", "c", "busybox", "sleep", "1000"}); }
 
@@ -158,6 +167,155 @@ TEST_F(HmvmTest, KillSendsASignalToTheFirstProcess) {
   Shell("until $hmvm logs c | grep -q up; do sleep 0.05; done");
   Must({"kill", "-s", "USR1", "c"});
   EXPECT_EQ(Must({"wait", "c"}), "4\n");
+}
+
+TEST_F(HmvmTest, AContainerIsCreatedStartedAndStartedAgain) {
+  const std::string id = Must({"create", "--name", "c", "busybox", "sh", "-c", "echo up; exit 3"});
+  EXPECT_EQ(id.size(), 65U);
+  EXPECT_EQ(Inspect("c")["status"], "created");
+  EXPECT_EQ(Must({"ps", "-q"}), "");
+  EXPECT_EQ(Must({"wait", "c"}), "0\n") << "it does not run";
+
+  EXPECT_EQ(Must({"start", "c"}), "c\n");
+  EXPECT_EQ(Must({"wait", "c"}), "3\n");
+  const CommandResult again = Hmvm({"start", "-a", "c"});
+  EXPECT_EQ(again.exit_code, 3);
+  EXPECT_EQ(again.output, "up\n");
+  EXPECT_EQ(Must({"logs", "c"}), "up\nup\n");
+  EXPECT_EQ(Statuses("c"), "created starting running stopped starting running stopped");
+}
+
+TEST_F(HmvmTest, StartTakesInputAndLeavesWhatItCantStart) {
+  Must({"create", "-i", "--name", "c", "busybox", "cat"});
+  EXPECT_EQ(Shell("echo text | $hmvm start -i c").output, "text\n");
+  EXPECT_EQ(Hmvm({"start", "-a", "c", "d"}).exit_code, 125) << "one at a time";
+
+  Must({"create", "--name", "bad", "busybox", "no-such-program"});
+  const CommandResult refused = Hmvm({"start", "bad"});
+  EXPECT_EQ(refused.exit_code, 127);
+  EXPECT_THAT(refused.output, HasSubstr("no-such-program"));
+  EXPECT_EQ(Inspect("bad")["status"], "failed") << "it was not made by this command";
+}
+
+TEST_F(HmvmTest, TwoStartsAtOnceStartOnce) {
+  Must({"create", "--name", "c", "busybox", "sleep", "1000"});
+  Shell("for i in 1 2 3 4; do $hmvm start c & done; wait");
+  EXPECT_EQ(Statuses("c"), "created starting running");
+  EXPECT_EQ(Must({"start", "c"}), "c\n") << "it runs: as it should be";
+}
+
+TEST_F(HmvmTest, APausedContainerHoldsStillUntilItIsResumed) {
+  Must({"run", "-d", "--name", "c", "busybox", "sh", "-c", "while :; do echo x; sleep 0.01; done"});
+  EXPECT_EQ(Must({"pause", "c"}), "c\n");
+  EXPECT_THAT(Must({"ps"}), HasSubstr("(paused)"));
+  EXPECT_THAT(Hmvm({"exec", "c", "true"}).output, HasSubstr("'c' is paused; `hmvm resume c` first"));
+  EXPECT_THAT(Hmvm({"kill", "-s", "USR1", "c"}).output, HasSubstr("is paused"));
+  EXPECT_THAT(Hmvm({"pause", "c"}).output, HasSubstr("is paused already"));
+  EXPECT_THAT(Hmvm({"start", "c"}).output, HasSubstr("resume it instead"));
+  const std::string held = Shell("sleep 0.1; $hmvm logs c | wc -l").output;
+  EXPECT_EQ(Shell("sleep 0.2; $hmvm logs c | wc -l").output, held);
+
+  EXPECT_EQ(Must({"unpause", "c"}), "c\n");
+
+  EXPECT_EQ(Must({"exec", "c", "echo", "alive"}), "alive\n");
+  EXPECT_THAT(Hmvm({"resume", "c"}).output, HasSubstr("is not paused, it is running"));
+  Shell("until [ $($hmvm logs c | wc -l) -gt " + held.substr(0, held.size() - 1) + " ]; do sleep 0.01; done");
+  EXPECT_EQ(Statuses("c"), "created starting running pausing paused resuming running");
+}
+
+TEST_F(HmvmTest, APausedContainerCanBeStoppedAndKilled) {
+  Must({"run", "-d", "--name", "c", "busybox", "sh", "-c",
+        "trap 'exit 9' TERM; echo up; while :; do sleep 0.01; done"});
+  Shell("until $hmvm logs c | grep -q up; do sleep 0.01; done");
+  Must({"pause", "c"});
+  Must({"stop", "c"});
+  EXPECT_EQ(Must({"wait", "c"}), "9\n");
+  Must({"start", "c"});
+  Must({"pause", "c"});
+  Must({"kill", "c"});
+  EXPECT_EQ(Must({"wait", "c"}), "137\n");
+  EXPECT_THAT(Hmvm({"pause", "c"}).output, HasSubstr("is not running, it is stopped"));
+}
+
+TEST_F(HmvmTest, RestartStopsAndStarts) {
+  Must({"run", "-d", "--name", "c", "busybox", "sleep", "1000"});
+  EXPECT_EQ(Must({"restart", "-t", "0", "c"}), "c\n");
+  EXPECT_EQ(Statuses("c"), "created starting running stopping stopped starting running");
+  Must({"stop", "-t", "0", "c"});
+  Must({"restart", "c"});
+  EXPECT_EQ(Inspect("c")["status"], "running");
+}
+
+TEST_F(HmvmTest, TheStopSignalIsTheOneChosen) {
+  Must({"run", "-d", "--name", "c", "--stop-signal", "USR1", "busybox", "sh", "-c",
+        "trap 'exit 4' USR1; echo up; while :; do sleep 0.01; done"});
+  Shell("until $hmvm logs c | grep -q up; do sleep 0.01; done");
+  Must({"stop", "c"});
+  EXPECT_EQ(Must({"wait", "c"}), "4\n");
+}
+
+TEST_F(HmvmTest, APolicyRestartsUntilItsCountIsUp) {
+  const CommandResult first =
+      Hmvm({"run", "--name", "c", "--restart", "on-failure:2", "busybox", "sh", "-c", "echo up; exit 5"});
+  EXPECT_EQ(first.exit_code, 5) << "the client goes with the first run";
+  EXPECT_EQ(first.output, "up\n");
+  EXPECT_EQ(Must({"wait", "c"}), "5\n");
+  EXPECT_EQ(Must({"logs", "c"}), "up\nup\nup\n");
+  EXPECT_EQ(Inspect("c")["restarts"], 2);
+  EXPECT_EQ(Statuses("c"),
+            "created starting running restarting starting running restarting starting running stopped");
+  Must({"run", "-d", "--name", "good", "--restart", "on-failure", "busybox", "true"});
+  EXPECT_EQ(Must({"wait", "good"}), "0\n");
+}
+
+TEST_F(HmvmTest, WhatIsAlwaysRestartedStopsWhenItIsTold) {
+  Must({"run", "-d", "--name", "c", "--restart", "always", "busybox", "true"});
+  Shell("until $hmvm inspect c | grep -q '\"restarts\": [4-9]'; do sleep 0.05; done");
+  Shell("until $hmvm ps | grep -q Restarting; do sleep 0.01; done");
+  EXPECT_THAT(Hmvm({"exec", "c", "true"}).output, HasSubstr("restarting"));
+  Must({"stop", "c"});
+  EXPECT_EQ(Inspect("c")["status"], "stopped");
+  EXPECT_EQ(Must({"ps", "-q"}), "");
+}
+
+TEST_F(HmvmTest, AMachineThatDiesIsRestartedToo) {
+  Must({"run", "-d", "--name", "c", "--restart", "unless-stopped", "busybox", "sleep", "1000"});
+  ::kill(Inspect("c")["vmm_pid"], SIGKILL);
+  Shell("until $hmvm inspect c | grep -q '\"restarts\": 1'; do sleep 0.01; done");
+  Shell("until $hmvm inspect c | grep -q '\"status\": \"running\"'; do sleep 0.01; done");
+  Must({"kill", "c"});
+  EXPECT_EQ(Must({"wait", "c"}), "137\n") << "SIGKILL by a user is an end";
+  EXPECT_EQ(Inspect("c")["status"], "stopped");
+}
+
+TEST_F(HmvmTest, EventsTellWhatHappened) {
+  StartSleeper();
+  Must({"rm", "-f", "c"});
+  Must({"create", "--name", "other", "busybox", "sh", "-c", "exit 3"});
+  EXPECT_EQ(Hmvm({"start", "-a", "other"}).exit_code, 3);
+  std::string actions;
+  uint64_t last_ns = 0;
+  std::istringstream lines(
+      Must({"events", "--since", "1h", "--filter", "container=c", "--filter", "container=other"}));
+  for (std::string line; std::getline(lines, line);) {
+    const auto event = nlohmann::json::parse(line);
+    actions += event["name"].get<std::string>() + ":" + event["action"].get<std::string>() + " ";
+    EXPECT_GE(event["monotonic_ns"].get<uint64_t>(), last_ns);
+    last_ns = event["monotonic_ns"];
+  }
+  EXPECT_THAT(actions, testing::EndsWith("c:created c:starting c:running c:stopping c:stopped c:removed "
+                                         "other:created other:starting other:running other:stopped "));
+  EXPECT_THAT(Must({"events", "--filter", "event=stopped", "--filter", "container=other"}),
+              HasSubstr("\"exit_code\":\"3\""));
+  EXPECT_EQ(Must({"events", "--since", "2100-01-01T00:00:00Z"}), "");
+}
+
+TEST_F(HmvmTest, EventsAreFollowed) {
+  const CommandResult followed = Shell(
+      "$hmvm events -f --filter container=followed | head -n 5 & $hmvm run --rm --name followed busybox "
+      "true; "
+      "$hmvm run --rm --name followed busybox true; wait");
+  EXPECT_THAT(followed.output, testing::AllOf(HasSubstr("\"created\""), HasSubstr("\"removed\"")));
 }
 
 TEST_F(HmvmTest, LogsFollowToTheEnd) {

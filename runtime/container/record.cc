@@ -110,6 +110,18 @@ class Reader {
     reader.Get("start_ticks", out.start_ticks);
     reader.Get("boot_id", out.boot_id);
   }
+  void Get(const char* key, RestartPolicy& out) {
+    std::string text;
+    Get(key, text);
+    const auto policy = ParseRestartPolicy(text);
+    if (!policy.has_value()) return Fail(key);
+    out = *policy;
+  }
+  // For what a record of an earlier hmvm does not have.
+  template <typename Value>
+  void GetIfThere(const char* key, Value& out) {
+    if (Find(key) != nullptr) Get(key, out);
+  }
   Reader Object(const char* key) {
     static const json kNothing;
     const json* value = Find(key);
@@ -164,7 +176,11 @@ Result<> ContainerRecord::Enter(Status next) {
     return Error{EBUSY, "container '" + name + "' " + why};
   }
   if (events.size() >= kMaxEvents) events.erase(events.begin() + 1);
+  // Running is also what follows Resuming.
+  const bool begins = status() == Status::kStarting && next == Status::kRunning;
   events.push_back(EventNow(next));
+  if (begins) started_unix_ns = events.back().unix_ns;
+  if (next == Status::kStarting) started_unix_ns = 0;
   return {};
 }
 
@@ -229,10 +245,13 @@ std::string EncodeContainerRecord(const ContainerRecord& record) {
         {"terminal", config.terminal},
         {"open_stdin", config.open_stdin},
         {"read_only", config.read_only},
-        {"auto_remove", config.auto_remove}}},
+        {"auto_remove", config.auto_remove},
+        {"restart_policy", FormatRestartPolicy(config.restart_policy)}}},
       {"events", std::move(events)},
       {"exit_code", record.exit_code},
       {"reason", EncodeBytes(record.reason)},
+      {"started_unix_ns", record.started_unix_ns},
+      {"restarts", record.restarts},
       {"owner", EncodeIdentity(record.owner)},
       {"vmm", EncodeIdentity(record.vmm)},
   };
@@ -270,6 +289,7 @@ Result<ContainerRecord> DecodeContainerRecord(std::string_view text) {
   config.Get("open_stdin", record.config.open_stdin);
   config.Get("read_only", record.config.read_only);
   config.Get("auto_remove", record.config.auto_remove);
+  config.GetIfThere("restart_policy", record.config.restart_policy);
   const json* events = reader.Find("events");
   if (events == nullptr || !events->is_array() || events->empty()) {
     reader.Fail("events");
@@ -284,6 +304,8 @@ Result<ContainerRecord> DecodeContainerRecord(std::string_view text) {
   }
   reader.Get("exit_code", record.exit_code);
   reader.Get("reason", record.reason);
+  reader.GetIfThere("started_unix_ns", record.started_unix_ns);
+  reader.GetIfThere("restarts", record.restarts);
   reader.Get("owner", record.owner);
   reader.Get("vmm", record.vmm);
   if (!problem.empty()) return Error{0, problem};

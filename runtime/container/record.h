@@ -8,6 +8,7 @@
 
 #include "base/result.h"
 #include "runtime/container/process_identity.h"
+#include "runtime/container/restart_policy.h"
 #include "runtime/container/status.h"
 
 namespace hmvm {
@@ -30,6 +31,7 @@ struct ContainerConfig {
   bool open_stdin = false;
   bool read_only = false;
   bool auto_remove = false;
+  RestartPolicy restart_policy;
 
   bool operator==(const ContainerConfig&) const = default;
 };
@@ -50,9 +52,11 @@ struct ContainerRecord {
   // Never empty: the first is its making, the last the present. Of a long life the oldest between are left
   // out.
   std::vector<ContainerEvent> events;
-  int exit_code = 0;      // of the first process, once final
-  std::string reason;     // why it failed
-  ProcessIdentity owner;  // the process that answers for the container: `hmvm run`, then its supervisor
+  int exit_code = 0;            // of the first process, once it has ended
+  std::string reason;           // why it failed
+  int64_t started_unix_ns = 0;  // when its first process began to run, this time; 0: it has not
+  uint32_t restarts = 0;        // by its restart policy, since somebody started it
+  ProcessIdentity owner;        // the process that answers for the container: `hmvm run`, then its supervisor
   ProcessIdentity vmm;
 
   bool operator==(const ContainerRecord&) const = default;

@@ -168,6 +168,7 @@ Result<ContainerRecord> ContainerStore::Claim(const std::string& id) const {
   record.vmm = {};
   record.exit_code = 0;
   record.reason.clear();
+  record.restarts = 0;
   HMVM_TRY(MakeFolders(RunFolder(id)));
   HMVM_TRY(Enter(record, Status::kStarting));
   return record;

@@ -19,9 +19,17 @@ size_t Index(OutputStream stream) { return stream == OutputStream::kStdout ? 0 :
 
 }  // namespace
 
-Result<LogWriter> LogWriter::Create(const std::string& path) {
-  HMVM_TRY_ASSIGN(UniqueFd fd, OpenFile(path, O_WRONLY | O_CREAT | O_TRUNC, 0600));
-  return LogWriter(std::move(fd));
+Result<LogWriter> LogWriter::Open(const std::string& path) {
+  HMVM_TRY_ASSIGN(UniqueFd fd, OpenFile(path, O_RDWR | O_CREAT | O_APPEND, 0600));
+  HMVM_TRY_ASSIGN(uint64_t size, FileSize(fd.get(), path));
+  // A writer that was killed may have left half an entry.
+  char last = '\n';
+  if (size > 0) (void)!::pread(fd.get(), &last, 1, static_cast<off_t>(size) - 1);
+  if (last != '\n') {
+    HMVM_TRY(WriteAll(fd.get(), std::string_view("\n")));
+    ++size;
+  }
+  return LogWriter(std::move(fd), size);
 }
 
 void LogWriter::Append(OutputStream stream, std::string_view bytes) {
@@ -64,7 +72,7 @@ void LogWriter::Write(const std::string& encoded) {
     return;
   }
   // Half an entry would spoil the one after it.
-  if (::ftruncate(fd_.get(), static_cast<off_t>(size_bytes_)) == 0) ::lseek(fd_.get(), 0, SEEK_END);
+  (void)!::ftruncate(fd_.get(), static_cast<off_t>(size_bytes_));
 }
 
 Result<LogReader> LogReader::Open(const std::string& path) {

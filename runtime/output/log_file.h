@@ -16,9 +16,9 @@ namespace hmvm {
 // ones), never the container: writing goes on when there is room again.
 class LogWriter {
  public:
-  // Creates the file (0600).
-  static Result<LogWriter> Create(const std::string& path);
-  LogWriter(LogWriter&& other) noexcept : fd_(std::move(other.fd_)) {}
+  // Appends to the file, or creates it (0600).
+  static Result<LogWriter> Open(const std::string& path);
+  LogWriter(LogWriter&& other) noexcept : fd_(std::move(other.fd_)), size_bytes_(other.size_bytes_) {}
 
   // Takes output of one stream in pieces of any size. What has no newline yet is kept back, up to
   // kLongestLineBytes, so that a line is one entry of the file.
@@ -29,7 +29,7 @@ class LogWriter {
   static constexpr size_t kLongestLineBytes = 16 << 10;
 
  private:
-  explicit LogWriter(UniqueFd fd) : fd_(std::move(fd)) {}
+  LogWriter(UniqueFd fd, uint64_t size_bytes) : fd_(std::move(fd)), size_bytes_(size_bytes) {}
   void Write(const std::string& encoded);
 
   UniqueFd fd_;

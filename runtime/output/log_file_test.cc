@@ -17,7 +17,7 @@ class LogFileTest : public testing::Test {
   void SetUp() override {
     path_ = testing::TempDir() + "hmvm_log_" + testing::UnitTest::GetInstance()->current_test_info()->name() +
             std::to_string(::getpid());
-    auto writer = LogWriter::Create(path_);
+    auto writer = LogWriter::Open(path_);
     ASSERT_TRUE(writer.has_value());
     writer_ = std::make_unique<LogWriter>(std::move(*writer));
   }
@@ -40,6 +40,14 @@ class LogFileTest : public testing::Test {
   std::string path_;
   std::unique_ptr<LogWriter> writer_;
 };
+
+TEST_F(LogFileTest, ALogGoesOnWhereAnEarlierWriterWasKilled) {
+  writer_->Append(OutputStream::kStdout, "one\n");
+  std::ofstream(path_, std::ios::app) << "{\"log\":\"ha";
+  writer_ = std::make_unique<LogWriter>(LogWriter::Open(path_).value());
+  writer_->Append(OutputStream::kStdout, "two\n");
+  EXPECT_THAT(All(), ElementsAre("one\n", "two\n"));
+}
 
 TEST_F(LogFileTest, LinesAreWholeWhateverThePieces) {
   writer_->Append(OutputStream::kStdout, "on");

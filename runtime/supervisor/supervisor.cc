@@ -2,15 +2,13 @@
 
 #include <signal.h>
 #include <sys/socket.h>
-#include <sys/timerfd.h>
+#include <time.h>
 #include <unistd.h>
 
-#include <atomic>
 #include <functional>
-#include <map>
 #include <memory>
 #include <optional>
-#include <thread>
+#include <utility>
 #include <vector>
 
 #include "base/event_loop.h"
@@ -18,40 +16,23 @@
 #include "base/ttrpc/server.h"
 #include "runtime/api/supervisor.pb.h"
 #include "runtime/container/process_config.h"
-#include "runtime/supervisor/agent_client.h"
+#include "runtime/supervisor/container_run.h"
 #include "runtime/supervisor/guest_clock.h"
-#include "runtime/supervisor/personality.h"
+#include "runtime/supervisor/stop_sequence.h"
 #include "runtime/supervisor/streams.h"
-#include "runtime/supervisor/worker.h"
+#include "runtime/supervisor/timer.h"
 
 namespace hmvm {
 namespace {
 
 namespace api = supervisor::v1;
 
-constexpr int kHmvmFailed = 125;
-constexpr int kCannotExecute = 126;
-constexpr int kNotFound = 127;
 constexpr int kKilled = 128 + SIGKILL;
-constexpr uint64_t kKillGraceMs =
-    3000;  // from SIGKILL in the guest to the end of a machine that does not obey
 
-// How the first process ended, or why there was none.
-struct Outcome {
-  std::optional<int> exit_status;  // it ended by itself
-  int failure_code = kHmvmFailed;
-  std::string failure;
-  bool agent_gone = false;  // the failure is that nobody answers: the machine is ending and will say why
-};
-
-Outcome FailedBy(const Error& error) {
-  return {.exit_status = {}, .failure = error.Message(), .agent_gone = error.code == ECONNRESET};
-}
-
-int CodeOfStartError(const Error& error) {
-  if (error.code == ENOENT) return kNotFound;
-  if (error.code == EACCES || error.code == EINVAL) return kCannotExecute;
-  return kHmvmFailed;
+std::chrono::nanoseconds SinceUnix(int64_t unix_ns) {
+  timespec now = {};
+  ::clock_gettime(CLOCK_REALTIME, &now);
+  return std::chrono::nanoseconds(int64_t{now.tv_sec} * 1'000'000'000 + now.tv_nsec - unix_ns);
 }
 
 class Supervisor {
@@ -63,9 +44,6 @@ class Supervisor {
         window_(std::move(input.window)),
         client_(std::move(input.client)),
         client_streams_(std::move(input.client_streams)) {}
-  ~Supervisor() {
-    if (first_process_.joinable()) first_process_.join();
-  }
 
   Result<> Run(const std::function<void()>& on_owned);
 
@@ -73,38 +51,42 @@ class Supervisor {
   using WaitResponder = TtrpcServer::Responder<api::WaitResponse>;
   using EmptyResponder = TtrpcServer::Responder<api::Empty>;
 
-  Result<> StartMachine(const std::function<void()>& on_owned);
+  Result<> Prepare();
   Result<> Listen();
   void RegisterHandlers();
-  void RunFirstProcess();
-  void OnWallClockStep();
-  Outcome DriveFirstProcess();
 
+  Result<> StartRun();
   void OnRunning();
-  void OnOutcome(Outcome outcome);
-  void OnMachineEnd();
-  void Finish();
-  void SettleRecord();
-  void KeepLastWords() const;
+  void OnRunEnd();
+  void Settle(const RunEnd& end);
+  bool Restarts() const;
+  void AwaitRestart();
+  void OnRestartTime();
+  void Finish(Status end);
+  void KeepLastWords(const RunEnd& end) const;
 
   void HandleWait(const api::WaitRequest& request, WaitResponder respond);
   void HandleExec(const api::ExecRequest& request, TtrpcServer::Responder<api::ExecResponse> respond);
   void HandleSignal(const api::SignalRequest& request, EmptyResponder respond);
   void HandleResize(const api::ResizeRequest& request, EmptyResponder respond);
   void HandleStop(const api::StopRequest& request, WaitResponder respond);
+  void HandlePause(const api::Empty& request, EmptyResponder respond);
+  void HandleResume(const api::Empty& request, EmptyResponder respond);
   void HandleCounters(const api::Empty& request, TtrpcServer::Responder<api::CountersResponse> respond);
 
-  Result<> BeginStopping();
-  void SendSignal(const std::string& exec_id, int signal, bool all, EmptyResponder respond);
-  void ArmTimer(uint64_t timeout_ms);
-  void OnTimer();
-  void EndMachine();
-  api::WaitResponse FinalAnswer() const;
-  Error NotRunning() const { return Error{EBUSY, "container '" + record_.name + "' is not running"}; }
+  // Pauses or resumes: through `during` to `after`, or back to what it was.
+  void Move(Status during, Status after, Result<> (Machine::*call)() const, EmptyResponder respond);
+  // What is paused, or about to be, goes on so that it can end.
+  void LetGo();
+  int StopSignal() const { return ParseSignal(record_.config.stop_signal).value_or(SIGTERM); }
+  void Answer(std::vector<WaitResponder>& waiting) const;
+  api::WaitResponse LastExit() const;
+  Error NotRunning() const;
 
   const ContainerStore store_;
   ContainerRecord record_;
-  const MachineFiles files_;  // kept open: a restart needs them again
+  const MachineFiles files_;                                         // kept open: a restart needs them again
+  const bool made_for_this_ = record_.status() == Status::kCreated;  // by `run`, not long before
   const agent::v1::WindowSize window_;
   UniqueFd client_;
   ClientStreams client_streams_;
@@ -113,26 +95,24 @@ class Supervisor {
   std::unique_ptr<TtrpcServer> server_;
   UniqueFd listener_;
   Watch listener_watch_;
-  UniqueFd timer_;
-  Watch timer_watch_;
-  bool kill_sent_ = false;
-
-  std::unique_ptr<Machine> machine_;
-  bool machine_ended_by_us_ = false;
-  std::unique_ptr<AgentClient> agent_;
-  const AdjustGuestClock adjust_clock_ = [this](int64_t step_ns) { return agent_->AdjustClock(step_ns); };
   std::optional<WallClockWatch> wall_clock_watch_;
-  std::unique_ptr<StdioPumps> pumps_;
-  std::thread first_process_;
-  std::unique_ptr<Worker> worker_;  // signals and resizes to the agent, questions to the VMM
-  std::map<std::string, std::thread> execs_;
+  std::optional<StopSequence> stop_;
+  std::optional<Timer> restart_timer_;
+  RestartBackoff backoff_;
 
-  std::optional<Outcome> outcome_;
+  std::unique_ptr<ContainerRun> run_;  // none: between two runs, or after the last
+  uint64_t run_number_ = 0;
+  bool asked_to_end_ = false;  // by a user: no restart follows
   bool finished_ = false;
   bool client_connected_ = false;
-  std::atomic<bool> start_requested_ = false;  // the guest has booted and knows of the first process
-  std::vector<std::function<void()>> signals_until_running_;
+  struct WaitingSignal {
+    std::function<void()> send;
+    EmptyResponder respond;
+  };
+  std::vector<WaitingSignal> signals_until_running_;
   std::vector<WaitResponder> until_running_;
+  std::optional<api::WaitResponse> first_exit_;
+  std::vector<WaitResponder> until_first_exit_;
   std::vector<WaitResponder> until_stopped_;
 };
 
@@ -147,35 +127,33 @@ Result<> Supervisor::Run(const std::function<void()>& on_owned) {
     }));
     client_connected_ = true;
   }
-  if (auto started = StartMachine(on_owned); !started.has_value()) {
-    outcome_ = FailedBy(started.error());
-    EndMachine();
-    if (machine_ == nullptr) Finish();  // else when it has ended
+  auto started = [&]() -> Result<> {
+    HMVM_TRY(Prepare());
+    return StartRun();
+  }();
+  if (started.has_value()) {
+    on_owned();
+  } else {
+    Settle(RunEnd::Of(started.error()));
   }
   HMVM_TRY(loop_->Run());
   return {};
 }
 
-Result<> Supervisor::StartMachine(const std::function<void()>& on_owned) {
+Result<> Supervisor::Prepare() {
   record_.owner = *IdentifyProcess(::getpid());
-  const std::string run_folder = store_.RunFolder(record_.id);
-  HMVM_TRY_ASSIGN(LogWriter log, LogWriter::Create(store_.LogPath(record_.id)));
-  HMVM_TRY_ASSIGN(UniqueFd vsock, ListenUnix(run_folder, "vsock.sock"));
+  restart_timer_.emplace(*loop_);
+  // What can't be delivered has nobody left to be delivered to: an end follows.
+  stop_.emplace(*loop_,
+                StopSequence::Actions{
+                    .signal_first = [this](int signal) { run_->Signal("", signal, false, [](Result<>) {}); },
+                    .kill_all = [this] { run_->Signal("", SIGKILL, true, [](Result<>) {}); },
+                    .end_machine = [this] { run_->EndMachine(); }});
   HMVM_TRY(Listen());
-  HMVM_TRY_ASSIGN(
-      machine_, Machine::Start(*loop_, record_.config, files_, std::move(vsock), [this] { OnMachineEnd(); }));
-  agent_ = std::make_unique<AgentClient>(machine_->TakeAgentSocket());
-  worker_ = std::make_unique<Worker>();
-  pumps_ = std::make_unique<StdioPumps>(StdioPumps::Options{.run_folder = run_folder,
-                                                            .terminal = record_.config.terminal,
-                                                            .open_stdin = record_.config.open_stdin},
-                                        std::move(log), std::move(client_streams_));
-  // While the guest boots. Before there is any output: the client may leave as soon as it has seen some.
-  if (const auto vmm = IdentifyProcess(machine_->pid())) record_.vmm = *vmm;
-  HMVM_TRY(store_.Enter(record_, Status::kStarting));
-  on_owned();
-  HMVM_TRY_ASSIGN(wall_clock_watch_, WallClockWatch::Create(*loop_, [this] { OnWallClockStep(); }));
-  first_process_ = std::thread([this] { RunFirstProcess(); });
+  // Somebody set the host's clock: the guest's follows, if it moves.
+  HMVM_TRY_ASSIGN(wall_clock_watch_, WallClockWatch::Create(*loop_, [this] {
+                    if (run_ != nullptr && record_.status() == Status::kRunning) run_->SetClock();
+                  }));
   return {};
 }
 
@@ -205,173 +183,166 @@ void Supervisor::RegisterHandlers() {
   handle("Signal", &Supervisor::HandleSignal);
   handle("Resize", &Supervisor::HandleResize);
   handle("Stop", &Supervisor::HandleStop);
+  handle("Pause", &Supervisor::HandlePause);
+  handle("Resume", &Supervisor::HandleResume);
   handle("Counters", &Supervisor::HandleCounters);
 }
 
-// --- The first process, on its own thread: a straight line of blocking calls.
+// --- From start to end, and again.
 
-void Supervisor::RunFirstProcess() {
-  Outcome outcome = DriveFirstProcess();
-  loop_->Post([this, outcome = std::move(outcome)]() mutable { OnOutcome(std::move(outcome)); });
+Result<> Supervisor::StartRun() {
+  ++run_number_;
+  HMVM_TRY_ASSIGN(run_, ContainerRun::Start(*loop_, files_,
+                                            {.id = record_.id,
+                                             .config = record_.config,
+                                             .run_folder = store_.RunFolder(record_.id),
+                                             .log_path = store_.LogPath(record_.id),
+                                             .window = window_,
+                                             .client_streams = std::move(client_streams_),
+                                             .on_running = [this] { OnRunning(); },
+                                             .on_end = [this] { OnRunEnd(); }}));
+  // While the guest boots. Before there is any output: the client may leave as soon as it has seen some.
+  if (const auto vmm = IdentifyProcess(run_->vmm_pid())) record_.vmm = *vmm;
+  if (record_.status() == Status::kStarting) return store_.Save(record_);  // it was claimed
+  return store_.Enter(record_, Status::kStarting);
 }
-
-Outcome Supervisor::DriveFirstProcess() {
-  if (auto personalised = agent_->Personalise(NewPersonality(record_.config.hostname));
-      !personalised.has_value()) {
-    return FailedBy(Wrap("give the guest its identity", personalised.error()));
-  }
-  agent::v1::CreateContainerRequest create;
-  create.set_container_id(record_.id);
-  create.mutable_rootfs()->set_lower_device("/dev/vda");
-  create.mutable_rootfs()->set_upper_memory_bytes(0);
-  create.set_hostname(record_.config.hostname);
-  create.set_read_only(record_.config.read_only);
-  if (auto created = agent_->CreateContainer(create); !created.has_value()) {
-    return FailedBy(Wrap("make the container in the guest", created.error()));
-  }
-  if (auto set = SetGuestClock(adjust_clock_); !set.has_value()) {
-    return FailedBy(Wrap("set the guest's clock", set.error()));
-  }
-  pumps_->Start([this](const Error& error) { loop_->Post([this, error] { OnOutcome(FailedBy(error)); }); });
-  agent::v1::StartProcessRequest start;
-  start.set_container_id(record_.id);
-  *start.mutable_process() = MakeAgentProcess(record_.config, window_);
-  start.set_stdin_stream(pumps_->stdin_stream());
-  start.set_stdout_stream(pumps_->stdout_stream());
-  start.set_stderr_stream(pumps_->stderr_stream());
-  start_requested_ = true;
-  if (auto started = agent_->StartProcess(start); !started.has_value()) {
-    Outcome outcome = FailedBy(started.error());
-    outcome.failure_code = CodeOfStartError(started.error());
-    if (outcome.failure_code != kHmvmFailed)
-      outcome.failure = started.error().what;  // the agent has said why
-    return outcome;
-  }
-  loop_->Post([this] { OnRunning(); });
-  auto ended = agent_->WaitProcess(record_.id, "");
-  if (!ended.has_value()) return FailedBy(ended.error());
-  pumps_->JoinOutput();
-  return {.exit_status = static_cast<int>(ended->exit_status()), .failure = {}};
-}
-
-// --- Events, on the loop's thread.
 
 void Supervisor::OnRunning() {
   if (record_.status() != Status::kStarting) return;  // asked to stop meanwhile
   if (auto entered = store_.Enter(record_, Status::kRunning); !entered.has_value()) {
-    OnOutcome(FailedBy(entered.error()));
-    return;
+    return run_->Fail(entered.error());
   }
-  for (auto& respond : until_running_) respond(api::WaitResponse());
-  until_running_.clear();
-  for (const auto& send : signals_until_running_) send();
-  signals_until_running_.clear();
+  Answer(until_running_);
+  for (const auto& waiting : std::exchange(signals_until_running_, {})) waiting.send();
 }
 
-// Somebody set the host's clock: the guest's follows. Where it can't, the guest is gone, and others find out.
-void Supervisor::OnWallClockStep() {
-  worker_->Post([this] { static_cast<void>(SetGuestClock(adjust_clock_)); });
+void Supervisor::OnRunEnd() {
+  const RunEnd end = run_->Conclude();
+  run_.reset();
+  Settle(end);
 }
 
-void Supervisor::OnOutcome(Outcome outcome) {
-  if (outcome_.has_value()) return;  // the first word counts: what follows it is its consequence
-  outcome_ = std::move(outcome);
-  if (machine_->ended()) {
-    Finish();
-  } else if (!outcome_->agent_gone) {
-    EndMachine();
+// Settles what the container has become, tells whoever waits.
+void Supervisor::Settle(const RunEnd& end) {
+  run_.reset();
+  if (stop_.has_value()) stop_->Cancel();
+  const bool ran = record_.started_unix_ns != 0;
+  const bool stopping = record_.status() == Status::kStopping;
+  const bool failed = !end.exit_status.has_value() && !stopping;
+  record_.reason = failed ? end.failure : "";
+  if (end.exit_status.has_value()) {
+    record_.exit_code = *end.exit_status;
+  } else if (failed) {
+    record_.exit_code = ran ? kKilled : end.failure_code;
+  } else if (record_.exit_code == 0) {
+    record_.exit_code = kKilled;
+  }
+  if (failed && ran) KeepLastWords(end);
+  if (!first_exit_.has_value()) first_exit_ = LastExit();
+  for (const auto& waiting : std::exchange(signals_until_running_, {})) waiting.respond(NotRunning());
+  if (Restarts()) {
+    AwaitRestart();
   } else {
-    kill_sent_ = true;
-    ArmTimer(kKillGraceMs);
+    Finish(failed ? Status::kFailed : Status::kStopped);
+  }
+  // Those who wait get their answers only now that the files tell the same.
+  for (const auto& respond : std::exchange(until_first_exit_, {})) respond(*first_exit_);
+}
+
+// What never came to run is not tried again: who started it is told why, and waits for that.
+bool Supervisor::Restarts() const {
+  const bool ran = record_.started_unix_ns != 0 || record_.restarts != 0;
+  return ran && !asked_to_end_ && record_.status() != Status::kStopping &&
+         record_.config.restart_policy.Restarts(record_.exit_code, record_.restarts);
+}
+
+void Supervisor::AwaitRestart() {
+  const auto ran =
+      record_.started_unix_ns == 0 ? std::chrono::nanoseconds(0) : SinceUnix(record_.started_unix_ns);
+  ++record_.restarts;
+  record_.vmm = {};
+  if (!store_.Enter(record_, Status::kRestarting).has_value() ||
+      !restart_timer_->Set(backoff_.Next(ran), [this] { OnRestartTime(); }).has_value()) {
+    return Finish(Status::kFailed);
+  }
+  Answer(until_running_);
+}
+
+void Supervisor::OnRestartTime() {
+  record_.exit_code = 0;
+  record_.reason.clear();
+  if (auto started = StartRun(); !started.has_value()) {
+    Settle(RunEnd::Of(started.error()));
   }
 }
 
-void Supervisor::OnMachineEnd() {
-  agent_->Close();
-  if (outcome_.has_value()) Finish();
-}
-
-void Supervisor::EndMachine() {
-  if (machine_ == nullptr || machine_->ended()) return;
-  machine_ended_by_us_ = true;
-  machine_->Kill();
-}
-
-// The end: settles what the container has become, tells whoever waits.
-void Supervisor::Finish() {
-  if (finished_) return;
+// The end of all.
+void Supervisor::Finish(Status end) {
   finished_ = true;
-  timer_watch_ = Watch();
   listener_watch_ = Watch();
   wall_clock_watch_.reset();
-  if (agent_ != nullptr) agent_->Close();
-  if (pumps_ != nullptr && !outcome_->exit_status.has_value()) pumps_->DropClient();
-  if (first_process_.joinable()) first_process_.join();
-  if (pumps_ != nullptr) pumps_->Join();
-  worker_.reset();
-  for (auto& [id, thread] : execs_) thread.join();
-  execs_.clear();
-  SettleRecord();
-  // Those who wait get their answer only now that the files tell the same.
-  for (auto* waiting : {&until_running_, &until_stopped_}) {
-    for (auto& respond : *waiting) respond(FinalAnswer());
-    waiting->clear();
+  const bool ran = record_.started_unix_ns != 0 || record_.restarts != 0;
+  // A state file that can't be written keeps "running", which our end will belie.
+  (void)store_.End(record_, end);
+  // What `run` could not start leaves nothing behind.
+  if (record_.config.auto_remove || (made_for_this_ && !ran && end == Status::kFailed)) {
+    (void)store_.Remove(record_.id);
   }
+  // Those who wait get their answer only now that the files tell the same.
+  for (auto* waiting : {&until_running_, &until_stopped_}) Answer(*waiting);
   // Our client may not have asked yet; it hangs up when it has what it wants.
   if (!client_connected_) loop_->Stop();
 }
 
-void Supervisor::SettleRecord() {
-  const bool ran = record_.EnteredUnixNs(Status::kRunning) != 0;
-  Status end = Status::kStopped;
-  if (outcome_->exit_status.has_value()) {
-    record_.exit_code = *outcome_->exit_status;
-  } else if (record_.status() == Status::kStopping) {
-    if (record_.exit_code == 0) record_.exit_code = kKilled;
-  } else {
-    const bool machine_failed = machine_ != nullptr && machine_->ended() && !machine_ended_by_us_;
-    record_.reason = machine_failed ? machine_->EndReason(record_.config) : outcome_->failure;
-    record_.exit_code = ran ? kKilled : outcome_->failure_code;
-    end = Status::kFailed;
-  }
-  if (end == Status::kFailed && ran && !record_.config.auto_remove) KeepLastWords();
-  // A state file that can't be written keeps "running", which our end will belie.
-  (void)store_.End(record_, end);
-  // What never ran leaves nothing behind.
-  if (record_.config.auto_remove || (end == Status::kFailed && !ran)) (void)store_.Remove(record_.id);
+void Supervisor::KeepLastWords(const RunEnd& end) const {
+  (void)WriteFileAtomic(store_.Folder(record_.id) + "/console.log", end.console, 0600);
+  (void)WriteFileAtomic(store_.Folder(record_.id) + "/vmm.log", end.vmm_log, 0600);
 }
 
-void Supervisor::KeepLastWords() const {
-  if (machine_ == nullptr) return;
-  (void)WriteFileAtomic(store_.Folder(record_.id) + "/console.log", machine_->console(), 0600);
-  (void)WriteFileAtomic(store_.Folder(record_.id) + "/vmm.log", machine_->vmm_log(), 0600);
+void Supervisor::Answer(std::vector<WaitResponder>& waiting) const {
+  for (const auto& respond : std::exchange(waiting, {})) respond(LastExit());
 }
 
-api::WaitResponse Supervisor::FinalAnswer() const {
+// Nothing in it while the first process runs.
+api::WaitResponse Supervisor::LastExit() const {
   api::WaitResponse answer;
+  if (run_ != nullptr) return answer;
   answer.set_exit_code(record_.exit_code);
   answer.set_failure(record_.reason);
   return answer;
 }
 
+Error Supervisor::NotRunning() const {
+  if (record_.status() == Status::kPaused || record_.status() == Status::kPausing) {
+    return Error{EBUSY,
+                 "container '" + record_.name + "' is paused; `hmvm resume " + record_.name + "` first"};
+  }
+  const bool restarting = record_.status() == Status::kRestarting;
+  return Error{EBUSY, "container '" + record_.name + "' is " + (restarting ? "restarting" : "not running")};
+}
+
 // --- Calls.
 
 void Supervisor::HandleWait(const api::WaitRequest& request, WaitResponder respond) {
-  if (finished_) return respond(FinalAnswer());
-  if (request.until() == api::WaitRequest::STOPPED) {
-    until_stopped_.push_back(std::move(respond));
-  } else if (record_.status() == Status::kStarting) {
-    until_running_.push_back(std::move(respond));
-  } else {
-    respond(api::WaitResponse());
+  if (finished_) return respond(LastExit());
+  switch (request.until()) {
+    case api::WaitRequest::RUNNING:
+      if (record_.status() != Status::kStarting && record_.status() != Status::kCreated) {
+        return respond(LastExit());
+      }
+      return until_running_.push_back(std::move(respond));
+    case api::WaitRequest::FIRST_EXIT:
+      if (first_exit_.has_value()) return respond(*first_exit_);
+      return until_first_exit_.push_back(std::move(respond));
+    default:
+      return until_stopped_.push_back(std::move(respond));
   }
 }
 
 void Supervisor::HandleExec(const api::ExecRequest& request,
                             TtrpcServer::Responder<api::ExecResponse> respond) {
-  if (finished_ || record_.status() != Status::kRunning) return respond(NotRunning());
+  if (run_ == nullptr || record_.status() != Status::kRunning) return respond(NotRunning());
   if (request.exec_id().empty()) return respond(Error{EINVAL, "exec without an id"});
-  if (execs_.contains(request.exec_id())) return respond(Error{EEXIST, "exec '" + request.exec_id() + "'"});
   agent::v1::StartProcessRequest start;
   start.set_container_id(record_.id);
   start.set_process_id(request.exec_id());
@@ -379,129 +350,126 @@ void Supervisor::HandleExec(const api::ExecRequest& request,
   start.set_stdin_stream(request.stdin_stream());
   start.set_stdout_stream(request.stdout_stream());
   start.set_stderr_stream(request.stderr_stream());
-  execs_[request.exec_id()] = std::thread([this, start = std::move(start), respond = std::move(respond)] {
-    const std::string& id = start.process_id();
+  auto begun = run_->Beside(request.exec_id(), [this, start = std::move(start), respond](AgentClient& agent) {
     auto result = [&]() -> Result<api::ExecResponse> {
-      HMVM_TRY(agent_->StartProcess(start));
-      HMVM_TRY_ASSIGN(const auto ended, agent_->WaitProcess(record_.id, id));
-      HMVM_TRY(agent_->RemoveProcess(record_.id, id));
+      HMVM_TRY(agent.StartProcess(start));
+      HMVM_TRY_ASSIGN(const auto ended, agent.WaitProcess(start.container_id(), start.process_id()));
+      HMVM_TRY(agent.RemoveProcess(start.container_id(), start.process_id()));
       api::ExecResponse response;
       response.set_exit_status(ended.exit_status());
       return response;
     }();
-    loop_->Post([this, id, respond, result = std::move(result)] {
-      if (const auto found = execs_.find(id); found != execs_.end()) {
-        found->second.join();
-        execs_.erase(found);
-      }
-      respond(result);
-    });
+    loop_->Post([respond, result = std::move(result)] { respond(result); });
   });
+  if (!begun.has_value()) respond(begun.error());
 }
 
 void Supervisor::HandleSignal(const api::SignalRequest& request, EmptyResponder respond) {
-  if (finished_) return respond(NotRunning());
   const int signal = static_cast<int>(request.signal());
-  if (record_.status() == Status::kStarting && start_requested_) {
-    // The process may run by now, and its first words be out: the signal is for it.
-    signals_until_running_.push_back([this, id = request.exec_id(), signal, respond = std::move(respond)] {
-      SendSignal(id, signal, false, respond);
-    });
-    return;
-  }
-  if (record_.status() == Status::kStarting) {
-    record_.exit_code = 128 + signal;
-    if (auto stopping = BeginStopping(); !stopping.has_value()) return respond(stopping.error());
-    EndMachine();
+  const bool ends = request.exec_id().empty() && (signal == SIGKILL || signal == StopSignal());
+  if (record_.status() == Status::kRestarting && ends) {
+    Finish(Status::kStopped);
     return respond(api::Empty());
   }
-  SendSignal(request.exec_id(), signal, false, std::move(respond));
+  if (run_ == nullptr) return respond(NotRunning());
+  if (record_.status() == Status::kStarting && !run_->start_requested()) {
+    record_.exit_code = 128 + signal;
+    if (auto stopping = store_.Enter(record_, Status::kStopping); !stopping.has_value()) {
+      return respond(stopping.error());
+    }
+    run_->EndMachine();
+    return respond(api::Empty());
+  }
+  const bool held = record_.status() == Status::kPausing || record_.status() == Status::kPaused;
+  if (held && !ends) return respond(NotRunning());
+  if (ends) asked_to_end_ = true;
+  if (held) LetGo();
+  auto send = [this, id = request.exec_id(), signal, respond] {
+    run_->Signal(id, signal, false, [respond](Result<> sent) {
+      if (!sent.has_value()) return respond(sent.error());
+      respond(api::Empty());
+    });
+  };
+  if (record_.status() != Status::kStarting) return send();
+  // The process may run by now, and its first words be out: the signal is for it.
+  signals_until_running_.push_back({std::move(send), std::move(respond)});
 }
 
 void Supervisor::HandleResize(const api::ResizeRequest& request, EmptyResponder respond) {
-  if (finished_) return respond(NotRunning());
+  if (run_ == nullptr) return respond(NotRunning());
   agent::v1::ResizeTerminalRequest resize;
   resize.set_container_id(record_.id);
   resize.set_process_id(request.exec_id());
   *resize.mutable_window() = request.window();
-  worker_->Post([this, resize = std::move(resize), respond = std::move(respond)] {
-    auto result = agent_->ResizeTerminal(resize);
-    loop_->Post([result, respond] {
-      if (!result.has_value()) return respond(result.error());
-      respond(api::Empty());
-    });
-  });
+  run_->Ask<api::Empty>(
+      [resize = std::move(resize)](AgentClient& agent, const Machine&) -> Result<api::Empty> {
+        HMVM_TRY(agent.ResizeTerminal(resize));
+        return api::Empty();
+      },
+      std::move(respond));
 }
 
 void Supervisor::HandleStop(const api::StopRequest& request, WaitResponder respond) {
-  if (finished_) return respond(FinalAnswer());
+  if (finished_) return respond(LastExit());
   until_stopped_.push_back(std::move(respond));
+  if (record_.status() == Status::kRestarting) return Finish(Status::kStopped);
+  asked_to_end_ = true;
   const bool booting = record_.status() == Status::kStarting;
-  if (record_.status() != Status::kStopping) (void)BeginStopping();
-  if (booting) return EndMachine();
-  if (request.timeout_ms() == 0) return OnTimer();
-  const auto signal = ParseSignal(record_.config.stop_signal);
-  SendSignal("", signal.value_or(SIGTERM), false, [](const Result<api::Empty>&) {});
-  if (!kill_sent_) ArmTimer(request.timeout_ms());
+  const bool held = record_.status() == Status::kPausing || record_.status() == Status::kPaused;
+  // That it can't be written down is no reason to let it run on.
+  if (record_.status() != Status::kStopping) (void)store_.Enter(record_, Status::kStopping);
+  if (booting) return run_->EndMachine();
+  if (held) LetGo();
+  stop_->Begin(StopSignal(), std::chrono::milliseconds(request.timeout_ms()));
+}
+
+void Supervisor::HandlePause(const api::Empty&, EmptyResponder respond) {
+  Move(Status::kPausing, Status::kPaused, &Machine::Pause, std::move(respond));
+}
+
+void Supervisor::HandleResume(const api::Empty&, EmptyResponder respond) {
+  Move(Status::kResuming, Status::kRunning, &Machine::Resume, std::move(respond));
+}
+
+void Supervisor::Move(Status during, Status after, Result<> (Machine::*call)() const,
+                      EmptyResponder respond) {
+  const Status before = record_.status();
+  if (auto entered = store_.Enter(record_, during); !entered.has_value()) return respond(entered.error());
+  run_->Ask<api::Empty>(
+      [call](AgentClient&, const Machine& machine) -> Result<api::Empty> {
+        HMVM_TRY((machine.*call)());
+        return api::Empty();
+      },
+      [this, run = run_number_, before, during, after, respond](const Result<api::Empty>& moved) {
+        // It ended meanwhile, or was told to.
+        if (run != run_number_ || record_.status() != during) return respond(NotRunning());
+        const auto entered = store_.Enter(record_, moved.has_value() ? after : before);
+        if (moved.has_value() && !entered.has_value()) return respond(entered.error());
+        if (moved.has_value() && after == Status::kRunning) run_->SetClock();  // the host's may have been set
+        respond(moved);
+      });
+}
+
+void Supervisor::LetGo() {
+  // Behind a Pause that is under way. Where it fails, the machine's end follows anyway.
+  run_->Ask<api::Empty>(
+      [](AgentClient&, const Machine& machine) -> Result<api::Empty> {
+        HMVM_TRY(machine.Resume());
+        return api::Empty();
+      },
+      [](const Result<api::Empty>&) {});
 }
 
 void Supervisor::HandleCounters(const api::Empty&, TtrpcServer::Responder<api::CountersResponse> respond) {
-  if (finished_ || worker_ == nullptr) return respond(NotRunning());
-  worker_->Post([this, respond = std::move(respond)] {
-    auto described = machine_->Describe();
-    loop_->Post([described = std::move(described), respond] {
-      if (!described.has_value()) return respond(described.error());
-      api::CountersResponse response;
-      *response.mutable_counters() = described->counters();
-      respond(std::move(response));
-    });
-  });
-}
-
-Result<> Supervisor::BeginStopping() { return store_.Enter(record_, Status::kStopping); }
-
-void Supervisor::SendSignal(const std::string& exec_id, int signal, bool all, EmptyResponder respond) {
-  agent::v1::SignalProcessRequest request;
-  request.set_container_id(record_.id);
-  request.set_process_id(exec_id);
-  request.set_signal(static_cast<uint32_t>(signal));
-  request.set_all(all);
-  worker_->Post([this, request = std::move(request), respond = std::move(respond)] {
-    auto result = agent_->SignalProcess(request);
-    loop_->Post([result, respond] {
-      if (!result.has_value()) return respond(result.error());
-      respond(api::Empty());
-    });
-  });
-}
-
-void Supervisor::ArmTimer(uint64_t timeout_ms) {
-  timer_ = UniqueFd(::timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK));
-  itimerspec when = {};
-  when.it_value.tv_sec = static_cast<time_t>(timeout_ms / 1000);
-  when.it_value.tv_nsec = static_cast<long>(timeout_ms % 1000) * 1'000'000;
-  ::timerfd_settime(timer_.get(), 0, &when, nullptr);
-  auto watch = loop_->OnReadable(timer_.get(), [this]() -> Result<> {
-    OnTimer();
-    return {};
-  });
-  if (watch.has_value()) {
-    timer_watch_ = std::move(watch).value();
-  } else {
-    EndMachine();  // without a timer there is no grace
-  }
-}
-
-// The time to stop by itself is over: SIGKILL, and the machine's end when even that does not help.
-void Supervisor::OnTimer() {
-  timer_watch_ = Watch();
-  if (kill_sent_) {
-    if (pumps_ != nullptr) pumps_->DropClient();
-    return EndMachine();
-  }
-  kill_sent_ = true;
-  SendSignal("", SIGKILL, true, [](const Result<api::Empty>&) {});
-  ArmTimer(kKillGraceMs);
+  if (run_ == nullptr) return respond(NotRunning());
+  run_->Ask<api::CountersResponse>(
+      [](AgentClient&, const Machine& machine) -> Result<api::CountersResponse> {
+        HMVM_TRY_ASSIGN(const auto described, machine.Describe());
+        api::CountersResponse response;
+        *response.mutable_counters() = described.counters();
+        return response;
+      },
+      std::move(respond));
 }
 
 }  // namespace
@@ -511,18 +479,6 @@ void Supervise(SupervisorInput input, const std::function<void()>& on_owned) {
   // Fails only without descriptors or memory for the loop itself. The client sees the connection end, and the
   // state file names a process that is gone.
   (void)supervisor.Run(on_owned);
-}
-
-agent::v1::Process MakeAgentProcess(const ContainerConfig& config, const agent::v1::WindowSize& window) {
-  agent::v1::Process process;
-  for (const std::string& argument : config.args) process.add_args(argument);
-  for (const std::string& variable : config.env) process.add_env(variable);
-  process.set_cwd(config.working_dir);
-  process.set_user(config.user);
-  process.set_terminal(config.terminal);
-  if (config.terminal) *process.mutable_window() = window;
-  for (const std::string& capability : DefaultCapabilities()) process.add_capabilities(capability);
-  return process;
 }
 
 }  // namespace hmvm

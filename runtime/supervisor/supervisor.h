@@ -11,19 +11,16 @@ namespace hmvm {
 
 struct SupervisorInput {
   ContainerStore store;
-  ContainerRecord record;  // Created, and in the store
+  ContainerRecord record;  // in the store: Created, or Starting when it was claimed
   MachineFiles files;
   agent::v1::WindowSize window;  // of the client's terminal
-  UniqueFd client;               // connected socket of the `hmvm run` that waits; served supervisor.proto
-  ClientStreams client_streams;
+  UniqueFd client;               // connected socket of the command that waits; served supervisor.proto
+  ClientStreams client_streams;  // to the first run only: a client does not stay for a restart
 };
 
-// Owns one container's life from Created to its end, in the calling process, which is nothing else and
-// single- threaded until here. Returns when all is over: state written or container removed, machine gone,
-// answers given. `on_owned` is called once the state file names this process.
+// Owns one container's life from its start to its end, restarts included, in the calling process, which is
+// nothing else and single-threaded until here. Returns when all is over: state written or container removed,
+// machine gone, answers given. `on_owned` is called once the state file names this process.
 void Supervise(SupervisorInput input, const std::function<void()>& on_owned);
-
-// What the first process of a container, or a further one, is to the agent.
-agent::v1::Process MakeAgentProcess(const ContainerConfig& config, const agent::v1::WindowSize& window);
 
 }  // namespace hmvm

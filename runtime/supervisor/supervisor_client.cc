@@ -43,6 +43,16 @@ Result<api::WaitResponse> SupervisorClient::Stop(uint64_t timeout_ms, TtrpcClien
   return Call<api::WaitResponse>("Stop", request, limit);
 }
 
+Result<> SupervisorClient::Pause() {
+  HMVM_TRY(Call<api::Empty>("Pause", api::Empty()));
+  return {};
+}
+
+Result<> SupervisorClient::Resume() {
+  HMVM_TRY(Call<api::Empty>("Resume", api::Empty()));
+  return {};
+}
+
 Result<api::CountersResponse> SupervisorClient::Counters() {
   return Call<api::CountersResponse>("Counters", api::Empty());
 }

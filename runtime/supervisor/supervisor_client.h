@@ -24,6 +24,8 @@ class SupervisorClient {
   Result<> Signal(const std::string& exec_id, int signal);
   Result<> Resize(const std::string& exec_id, const agent::v1::WindowSize& window);
   Result<supervisor::v1::WaitResponse> Stop(uint64_t timeout_ms, TtrpcClient::Timeout limit = std::nullopt);
+  Result<> Pause();
+  Result<> Resume();
   Result<supervisor::v1::CountersResponse> Counters();
 
   // Ends all calls, now and later, with ECONNRESET.

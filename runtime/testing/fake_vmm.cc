@@ -163,6 +163,12 @@ class FakeGuest {
     return found == processes_.end() ? nullptr : &found->second;
   }
 
+  void SignalAll(int signal) {
+    for (const auto& [id, process] : processes_) {
+      if (process.pid > 0 && !process.ended) ::kill(-process.pid, signal);
+    }
+  }
+
   void RegisterHandlers() {
     server_.Handle<vmm::v1::DescribeRequest, vmm::v1::DescribeResponse>(
         "hmvm.vmm.v1.Vmm", "Describe", [](const auto&, auto respond) {
@@ -172,6 +178,16 @@ class FakeGuest {
           counter->set_value(7);
           respond(std::move(response));
         });
+    server_.Handle<vmm::v1::PauseRequest, vmm::v1::PauseResponse>("hmvm.vmm.v1.Vmm", "Pause",
+                                                                  [this](const auto&, auto respond) {
+                                                                    SignalAll(SIGSTOP);
+                                                                    respond(vmm::v1::PauseResponse());
+                                                                  });
+    server_.Handle<vmm::v1::ResumeRequest, vmm::v1::ResumeResponse>("hmvm.vmm.v1.Vmm", "Resume",
+                                                                    [this](const auto&, auto respond) {
+                                                                      SignalAll(SIGCONT);
+                                                                      respond(vmm::v1::ResumeResponse());
+                                                                    });
     constexpr const char* kAgent = "hmvm.agent.v1.Agent";
     server_.Handle<api::PersonaliseRequest, api::Empty>(
         kAgent, "Personalise", [](const auto&, auto respond) { respond(api::Empty()); });

@@ -1,0 +1,100 @@
+// `hmvm create`, and what `hmvm run` does first.
+#include "runtime/cli/create.h"
+
+#include <limits.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <thread>
+
+#include "base/file.h"
+#include "images/store.h"
+#include "runtime/cli/launch.h"
+#include "runtime/container/process_config.h"
+
+namespace hmvm {
+namespace {
+
+// What can be told without making anything. The VMM knows the rest, such as how much memory the kernel needs.
+Result<> CheckHost(const RunOptions& options) {
+  const unsigned host_cpus = std::max(1U, std::thread::hardware_concurrency());
+  if (options.cpus > host_cpus) {
+    return Error{
+        0, "--cpus " + std::to_string(options.cpus) + ": this host has only " + std::to_string(host_cpus)};
+  }
+  if (auto kvm = OpenFile("/dev/kvm", O_RDWR); !kvm.has_value()) {
+    return Error{0, kvm.error().Message() + (kvm.error().code == EACCES || kvm.error().code == EPERM
+                                                 ? "; run as root or join the group that owns it"
+                                                 : "; KVM is needed: see `hmvm check`")};
+  }
+  return {};
+}
+
+Result<ContainerConfig> MakeConfig(const RunOptions& options, const Image& image,
+                                   const Installation& installation) {
+  ProcessWishes wishes{.command = options.command,
+                       .entrypoint = options.entrypoint,
+                       .working_dir = options.working_dir,
+                       .user = options.user};
+  for (const std::string& file : options.env_files) HMVM_TRY(AddEnvFile(file, wishes.env));
+  for (const std::string& variable : options.env) HMVM_TRY(AddEnvArgument(variable, wishes.env));
+  HMVM_TRY_ASSIGN(MergedProcess process, MergeProcess(image.config, wishes));
+  ContainerConfig config;
+  config.image = options.image;
+  config.image_id = image.id;
+  config.args = std::move(process.args);
+  config.env = std::move(process.env);
+  config.working_dir = std::move(process.working_dir);
+  config.user = std::move(process.user);
+  if (options.hostname.size() > HOST_NAME_MAX) {  // before a guest boots for it in vain
+    return Error{0, "--hostname: " + std::to_string(options.hostname.size()) +
+                        " bytes are too long, at most " + std::to_string(HOST_NAME_MAX)};
+  }
+  config.hostname = options.hostname;
+  config.stop_signal = options.stop_signal.empty() ? image.config.stop_signal : options.stop_signal;
+  config.kernel =
+      options.kernel.empty() ? installation.kernel : std::filesystem::absolute(options.kernel).string();
+  config.platform = options.platform;
+  config.cpus = options.cpus;
+  config.memory_bytes = options.memory_bytes;
+  config.terminal = options.terminal;
+  config.open_stdin = options.interactive;
+  config.read_only = options.read_only;
+  config.auto_remove = options.remove;
+  config.restart_policy = options.restart_policy;
+  return config;
+}
+
+}  // namespace
+
+Result<NewContainer> PrepareContainer(const Folders& folders, const RunOptions& options) {
+  if (!options.name.empty()) HMVM_TRY(CheckContainerName(options.name));
+  HMVM_TRY(CheckHost(options));
+  NewContainer made;
+  HMVM_TRY_ASSIGN(made.installation, Installation::Find());
+  HMVM_TRY_ASSIGN(const ImageStore images, ImageStore::Open(folders.images()));
+  auto image = images.Find(options.image);
+  if (!image.has_value()) {
+    if (image.error().code != ENOENT) return image.error();
+    return Error{0, "no image '" + options.image + "'; `hmvm image import PATH --name " + options.image +
+                        "` makes one from a file, `hmvm images` lists all"};
+  }
+  made.image = std::move(*image);
+  HMVM_TRY_ASSIGN(ContainerConfig config, MakeConfig(options, made.image, made.installation));
+  std::string id = NewContainerId();
+  if (config.hostname.empty()) config.hostname = id.substr(0, 12);
+  made.record = NewContainerRecord(std::move(id), options.name, std::move(config));
+  return made;
+}
+
+Result<int> Execute(const Folders& folders, const CreateOptions& options) {
+  HMVM_TRY_ASSIGN(const NewContainer made, PrepareContainer(folders, options));
+  // Opened to see that it can be started; what is missing is told now.
+  HMVM_TRY(OpenMachineFiles(made.record.config, made.installation, made.image));
+  HMVM_TRY_ASSIGN(const ContainerStore store, folders.OpenContainers());
+  HMVM_TRY(store.Add(made.record));
+  HMVM_TRY(Print(made.record.id + "\n"));
+  return 0;
+}
+
+}  // namespace hmvm

@@ -1,0 +1,195 @@
+#include "runtime/cli/launch.h"
+
+#include <signal.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+
+#include "base/file.h"
+#include "runtime/cli/attachment.h"
+#include "runtime/cli/commands.h"
+#include "runtime/supervisor/supervisor.h"
+#include "runtime/supervisor/supervisor_client.h"
+
+namespace hmvm {
+namespace {
+
+namespace api = supervisor::v1;
+
+constexpr int kOutputClosed = 128 + SIGPIPE;
+
+// A descriptor that the user's shell or script left open must not live as long as the container.
+void CloseAllBut(const SupervisorInput& input) {
+  std::vector<int> kept = {STDERR_FILENO,
+                           input.files.kernel.get(),
+                           input.files.initrd.get(),
+                           input.files.rootfs.get(),
+                           input.client.get(),
+                           input.client_streams.in.get(),
+                           input.client_streams.out.get(),
+                           input.client_streams.err.get()};
+  std::sort(kept.begin(), kept.end());
+  for (size_t i = 0; i < kept.size(); ++i) {
+    if (kept[i] < STDERR_FILENO) continue;
+    const unsigned first = static_cast<unsigned>(kept[i]) + 1;
+    const unsigned last = i + 1 < kept.size() ? static_cast<unsigned>(kept[i + 1]) - 1 : ~0U;
+    if (first <= last) ::close_range(first, last, 0);
+  }
+}
+
+[[noreturn]] void BecomeSupervisor(SupervisorInput input, pid_t parent) {
+  // Until the state file names us, the container is our parent's: should it be killed, nothing may go on.
+  ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+  if (::getppid() != parent) ::_exit(kExitFailed);
+  ::setsid();
+  CloseAllBut(input);
+  const int null = ::open("/dev/null", O_RDWR);
+  for (const int fd : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) ::dup2(null, fd);
+  ::close(null);
+  (void)!::chdir("/");
+  ::umask(077);
+  sigset_t none;
+  ::sigemptyset(&none);
+  ::sigprocmask(SIG_SETMASK, &none, nullptr);
+  Supervise(std::move(input), [] { ::prctl(PR_SET_PDEATHSIG, 0); });
+  ::_exit(0);
+}
+
+// The user's end of it.
+class Client {
+ public:
+  Client(const ContainerStore& store, const ContainerRecord& record, UniqueFd supervisor)
+      : store_(store), record_(record), supervisor_(std::move(supervisor)) {}
+
+  // Leaves once the container runs, with `started` as its last words.
+  Result<int> Detach(const std::string& started) {
+    HMVM_TRY_ASSIGN(const auto attachment, Attachment::Start(MakeOptions({})));
+    auto running = supervisor_.Wait(api::WaitRequest::RUNNING);
+    if (!running.has_value()) return Lost(running.error());
+    if (!running->failure().empty()) return Conclude(*running);
+    HMVM_TRY(Print(started + "\n"));
+    return 0;
+  }
+
+  Result<int> StayAttached(ClientStreams streams) {
+    HMVM_TRY_ASSIGN(const auto attachment, Attachment::Start(MakeOptions(std::move(streams))));
+    auto answer = supervisor_.Wait(api::WaitRequest::RUNNING);
+    if (answer.has_value() && answer->failure().empty()) {
+      HMVM_TRY(attachment->AttachInput());
+      answer = supervisor_.Wait(api::WaitRequest::FIRST_EXIT);
+    }
+    switch (attachment->hang_up()) {
+      case Attachment::HangUp::kDetached:
+        return 0;
+      case Attachment::HangUp::kOutputClosed:
+        return kOutputClosed;
+      case Attachment::HangUp::kNone:
+        break;
+    }
+    attachment->JoinOutput();
+    if (!answer.has_value()) return Lost(answer.error());
+    return Conclude(*answer);
+  }
+
+ private:
+  Attachment::Options MakeOptions(ClientStreams streams) {
+    return {
+        .in = std::move(streams.in),
+        .out = std::move(streams.out),
+        .err = std::move(streams.err),
+        .terminal = record_.config.terminal,
+        .detach_keys = record_.config.terminal,
+        // What can't be delivered has nobody left to be delivered to.
+        .on_signal = [this](int signal) { (void)supervisor_.Signal("", signal); },
+        .on_resize = [this](const agent::v1::WindowSize& window) { (void)supervisor_.Resize("", window); },
+        .on_hang_up = [this] { supervisor_.Close(); }};
+  }
+
+  static int Conclude(const api::WaitResponse& answer) {
+    if (!answer.failure().empty()) PrintError(answer.failure());
+    return answer.exit_code();
+  }
+
+  // The supervisor is gone without a word: the state file knows what is known.
+  Result<int> Lost(const Error& error) {
+    const auto record = store_.Load(record_.id);
+    if (record.has_value() && record->status() == Status::kStopped) return record->exit_code;
+    if (record_.config.auto_remove) (void)RemoveByForce(store_, record.value_or(record_));
+    return Error{0, "container '" + record_.name + "': " +
+                        (record.has_value() && !record->reason.empty() ? record->reason : error.Message())};
+  }
+
+  const ContainerStore& store_;
+  const ContainerRecord& record_;
+  SupervisorClient supervisor_;
+};
+
+// The two ends of a stream between client and supervisor.
+Result<> Connect(UniqueFd& ours, UniqueFd& theirs) {
+  HMVM_TRY_ASSIGN(SocketPair pair, MakeSocketPair(SOCK_STREAM));
+  ours = std::move(pair.first);
+  theirs = std::move(pair.second);
+  return {};
+}
+
+}  // namespace
+
+Result<MachineFiles> OpenMachineFiles(const ContainerConfig& config, const Installation& installation,
+                                      const Image& image) {
+  const auto open = [](const std::string& path, const char* remedy) -> Result<UniqueFd> {
+    auto file = OpenFile(path, O_RDONLY);
+    if (!file.has_value()) return Error{0, file.error().Message() + remedy};
+    return file;
+  };
+  MachineFiles files;
+  files.vmm_program = installation.vmm_program;
+  HMVM_TRY_ASSIGN(files.kernel,
+                  open(config.kernel, "; name a guest kernel with --kernel, or build hmvm's own"));
+  HMVM_TRY_ASSIGN(files.initrd,
+                  open(installation.initramfs, "; it is part of hmvm: build or install it again"));
+  HMVM_TRY_ASSIGN(files.rootfs, open(image.rootfs_path, "; import the image again"));
+  if (::access(files.vmm_program.c_str(), X_OK) < 0) {
+    return Error{0, Error{errno, "execute '" + files.vmm_program + "'"}.Message() +
+                        "; it is part of hmvm: build or install it again"};
+  }
+  return files;
+}
+
+Result<> CheckTerminal(bool interactive, bool terminal) {
+  if (!interactive || !terminal || ::isatty(STDIN_FILENO)) return {};
+  return Error{0, "-t with -i needs a terminal on standard input: leave out -t"};
+}
+
+Result<Launch> Launch::Prepare(Attach attach, bool terminal) {
+  Launch launch;
+  launch.self_ = ::getpid();
+  HMVM_TRY(Connect(launch.supervisor_, launch.theirs_));
+  if (attach.input) HMVM_TRY(Connect(launch.streams_.in, launch.their_streams_.in));
+  if (attach.output) HMVM_TRY(Connect(launch.streams_.out, launch.their_streams_.out));
+  if (attach.output && !terminal) HMVM_TRY(Connect(launch.streams_.err, launch.their_streams_.err));
+  launch.attached_ = attach.output;
+  BlockForwardedSignals();
+  return launch;
+}
+
+Result<int> Launch::Go(const ContainerStore& store, const ContainerRecord& record, MachineFiles files,
+                       const std::string& started) && {
+  SupervisorInput input{.store = store,
+                        .record = record,
+                        .files = std::move(files),
+                        .window = WindowSizeOf(STDIN_FILENO),
+                        .client = std::move(theirs_),
+                        .client_streams = std::move(their_streams_)};
+  const pid_t child = ::fork();
+  if (child == 0) BecomeSupervisor(std::move(input), self_);
+  if (child < 0) return Error{errno, "fork"};
+  { const SupervisorInput gone = std::move(input); }  // the child's ends
+  Client client(store, record, std::move(supervisor_));
+  if (!attached_) return client.Detach(started);
+  return client.StayAttached(std::move(streams_));
+}
+
+}  // namespace hmvm

@@ -1,0 +1,216 @@
+#include "runtime/supervisor/container_run.h"
+
+#include <unistd.h>
+
+#include "runtime/container/process_config.h"
+#include "runtime/supervisor/personality.h"
+#include "runtime/supervisor/streams.h"
+
+namespace hmvm {
+namespace {
+
+constexpr int kHmvmFailed = RunEnd::kHmvmFailed;
+constexpr int kCannotExecute = 126;
+constexpr int kNotFound = 127;
+// How long a machine whose agent does not answer any more gets to end and say why.
+constexpr std::chrono::seconds kLastWordsTime{3};
+
+int CodeOfStartError(const Error& error) {
+  if (error.code == ENOENT) return kNotFound;
+  if (error.code == EACCES || error.code == EINVAL) return kCannotExecute;
+  return kHmvmFailed;
+}
+
+}  // namespace
+
+agent::v1::Process MakeAgentProcess(const ContainerConfig& config, const agent::v1::WindowSize& window) {
+  agent::v1::Process process;
+  for (const std::string& argument : config.args) process.add_args(argument);
+  for (const std::string& variable : config.env) process.add_env(variable);
+  process.set_cwd(config.working_dir);
+  process.set_user(config.user);
+  process.set_terminal(config.terminal);
+  if (config.terminal) *process.mutable_window() = window;
+  for (const std::string& capability : DefaultCapabilities()) process.add_capabilities(capability);
+  return process;
+}
+
+Result<std::unique_ptr<ContainerRun>> ContainerRun::Start(EventLoop& loop, const MachineFiles& files,
+                                                          Options options) {
+  std::unique_ptr<ContainerRun> run(new ContainerRun(loop, std::move(options)));
+  ContainerRun& self = *run;
+  HMVM_TRY_ASSIGN(LogWriter log, LogWriter::Open(self.options_.log_path));
+  // An earlier run's, whose VMM is gone.
+  if (::unlink((self.options_.run_folder + "/vsock.sock").c_str()) < 0 && errno != ENOENT) {
+    return Error{errno, "remove '" + self.options_.run_folder + "/vsock.sock'"};
+  }
+  HMVM_TRY_ASSIGN(UniqueFd vsock, ListenUnix(self.options_.run_folder, "vsock.sock"));
+  HMVM_TRY_ASSIGN(self.machine_, Machine::Start(loop, self.options_.config, files, std::move(vsock),
+                                                [&self] { self.OnMachineEnd(); }));
+  self.agent_ = std::make_unique<AgentClient>(self.machine_->TakeAgentSocket());
+  self.worker_ = std::make_unique<Worker>();
+  self.pumps_ =
+      std::make_unique<StdioPumps>(StdioPumps::Options{.run_folder = self.options_.run_folder,
+                                                       .terminal = self.options_.config.terminal,
+                                                       .open_stdin = self.options_.config.open_stdin},
+                                   std::move(log), std::move(self.options_.client_streams));
+  self.first_process_ = std::thread([&self] { self.PostOutcome(self.DriveFirstProcess()); });
+  return run;
+}
+
+ContainerRun::~ContainerRun() {
+  if (machine_ == nullptr) return;
+  if (agent_ != nullptr) agent_->Close();
+  if (pumps_ != nullptr) pumps_->DropClient();
+  machine_->Kill();
+  JoinAll();
+}
+
+void ContainerRun::JoinAll() {
+  if (first_process_.joinable()) first_process_.join();
+  if (pumps_ != nullptr) pumps_->Join();
+  worker_.reset();
+  for (auto& [id, thread] : beside_) thread.join();
+  beside_.clear();
+}
+
+// --- The first process, on its own thread: a straight line of blocking calls.
+
+ContainerRun::Outcome ContainerRun::FailedBy(const Error& error) {
+  return {.exit_status = {},
+          .failure = error.Message(),
+          .failure_code = kHmvmFailed,
+          .agent_gone = error.code == ECONNRESET};
+}
+
+void ContainerRun::PostOutcome(Outcome outcome) {
+  loop_.Post([this, alive = std::weak_ptr(alive_), outcome = std::move(outcome)]() mutable {
+    if (!alive.expired()) OnOutcome(std::move(outcome));
+  });
+}
+
+ContainerRun::Outcome ContainerRun::DriveFirstProcess() {
+  const ContainerConfig& config = options_.config;
+  if (auto personalised = agent_->Personalise(NewPersonality(config.hostname)); !personalised.has_value()) {
+    return FailedBy(Wrap("give the guest its identity", personalised.error()));
+  }
+  agent::v1::CreateContainerRequest create;
+  create.set_container_id(options_.id);
+  create.mutable_rootfs()->set_lower_device("/dev/vda");
+  create.mutable_rootfs()->set_upper_memory_bytes(0);
+  create.set_hostname(config.hostname);
+  create.set_read_only(config.read_only);
+  if (auto created = agent_->CreateContainer(create); !created.has_value()) {
+    return FailedBy(Wrap("make the container in the guest", created.error()));
+  }
+  if (auto set = SetGuestClock(adjust_clock_); !set.has_value()) {
+    return FailedBy(Wrap("set the guest's clock", set.error()));
+  }
+  pumps_->Start([this](const Error& error) { PostOutcome(FailedBy(error)); });
+  agent::v1::StartProcessRequest start;
+  start.set_container_id(options_.id);
+  *start.mutable_process() = MakeAgentProcess(config, options_.window);
+  start.set_stdin_stream(pumps_->stdin_stream());
+  start.set_stdout_stream(pumps_->stdout_stream());
+  start.set_stderr_stream(pumps_->stderr_stream());
+  start_requested_ = true;
+  if (auto started = agent_->StartProcess(start); !started.has_value()) {
+    Outcome outcome = FailedBy(started.error());
+    outcome.failure_code = CodeOfStartError(started.error());
+    if (outcome.failure_code != kHmvmFailed) {
+      outcome.failure = started.error().what;  // the agent has said why
+    }
+    return outcome;
+  }
+  loop_.Post([this, alive = std::weak_ptr(alive_)] {
+    if (!alive.expired()) options_.on_running();
+  });
+  auto ended = agent_->WaitProcess(options_.id, "");
+  if (!ended.has_value()) return FailedBy(ended.error());
+  pumps_->JoinOutput();
+  return {.exit_status = static_cast<int>(ended->exit_status()), .failure = {}};
+}
+
+// --- On the loop's thread.
+
+void ContainerRun::Signal(const std::string& process_id, int signal, bool all,
+                          std::function<void(Result<>)> done) {
+  agent::v1::SignalProcessRequest request;
+  request.set_container_id(options_.id);
+  request.set_process_id(process_id);
+  request.set_signal(static_cast<uint32_t>(signal));
+  request.set_all(all);
+  worker_->Post([this, request = std::move(request), done = std::move(done)] {
+    auto sent = agent_->SignalProcess(request);
+    loop_.Post([done, sent = std::move(sent)] { done(sent); });
+  });
+}
+
+void ContainerRun::SetClock() {
+  // Where it can't, the guest is gone, and others find out.
+  worker_->Post([this] { static_cast<void>(SetGuestClock(adjust_clock_)); });
+}
+
+Result<> ContainerRun::Beside(const std::string& id, std::function<void(AgentClient&)> use) {
+  if (beside_.contains(id)) return Error{EEXIST, "process '" + id + "'"};
+  beside_[id] = std::thread([this, id, use = std::move(use)] {
+    use(*agent_);
+    loop_.Post([this, id, alive = std::weak_ptr(alive_)] {
+      if (alive.expired()) return;
+      const auto found = beside_.find(id);
+      if (found == beside_.end()) return;
+      found->second.join();
+      beside_.erase(found);
+    });
+  });
+  return {};
+}
+
+void ContainerRun::OnOutcome(Outcome outcome) {
+  if (outcome_.has_value()) return;  // the first word counts: what follows it is its consequence
+  outcome_ = std::move(outcome);
+  if (machine_->ended()) {
+    Finish();
+  } else if (!outcome_->agent_gone || !power_cut_.Set(kLastWordsTime, [this] { CutPower(); }).has_value()) {
+    CutPower();
+  }
+}
+
+void ContainerRun::OnMachineEnd() {
+  power_cut_.Clear();
+  agent_->Close();
+  if (outcome_.has_value()) Finish();
+}
+
+void ContainerRun::EndMachine() {
+  pumps_->DropClient();
+  CutPower();
+}
+
+void ContainerRun::CutPower() {
+  if (machine_->ended()) return;
+  machine_ended_by_us_ = true;
+  machine_->Kill();
+}
+
+void ContainerRun::Finish() {
+  if (ended_) return;
+  ended_ = true;
+  loop_.Post([this, alive = std::weak_ptr(alive_)] {
+    if (!alive.expired()) options_.on_end();
+  });
+}
+
+RunEnd ContainerRun::Conclude() {
+  agent_->Close();
+  if (!outcome_->exit_status.has_value()) pumps_->DropClient();
+  JoinAll();
+  const bool machine_failed = !outcome_->exit_status.has_value() && !machine_ended_by_us_;
+  return {.exit_status = outcome_->exit_status,
+          .failure = machine_failed ? machine_->EndReason(options_.config) : outcome_->failure,
+          .failure_code = outcome_->failure_code,
+          .console = machine_->console(),
+          .vmm_log = machine_->vmm_log()};
+}
+
+}  // namespace hmvm

@@ -1,0 +1,134 @@
+#pragma once
+
+#include <atomic>
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <thread>
+
+#include "base/event_loop.h"
+#include "base/result.h"
+#include "runtime/container/record.h"
+#include "runtime/supervisor/agent_client.h"
+#include "runtime/supervisor/guest_clock.h"
+#include "runtime/supervisor/machine.h"
+#include "runtime/supervisor/stdio_pumps.h"
+#include "runtime/supervisor/timer.h"
+#include "runtime/supervisor/worker.h"
+
+namespace hmvm {
+
+// How a run ended.
+struct RunEnd {
+  std::optional<int> exit_status;  // of the first process, which ended by itself
+  std::string failure;             // else: a sentence that says why it ended, or could not start
+  int failure_code = 0;            // else: docker's 125, 126, 127
+  std::string console = {};        // the last words of the guest's kernel and of the VMM
+  std::string vmm_log = {};
+
+  // Of one that never began.
+  static RunEnd Of(const Error& error) {
+    return {.exit_status = {}, .failure = error.Message(), .failure_code = kHmvmFailed};
+  }
+  static constexpr int kHmvmFailed = 125;
+};
+
+// What the first process of a container, or a further one, is to the agent.
+agent::v1::Process MakeAgentProcess(const ContainerConfig& config, const agent::v1::WindowSize& window);
+
+// From the boot of a container's machine to its end: the machine, the agent in it, the first process and
+// those beside it. A restart is a new run. Belongs to the loop's thread; what blocks has threads of its own.
+class ContainerRun {
+ public:
+  struct Options {
+    std::string id;
+    ContainerConfig config;
+    std::string run_folder;  // for vsock.sock
+    std::string log_path;    // output is appended
+    agent::v1::WindowSize window;
+    ClientStreams client_streams;
+    std::function<void()> on_running;  // the first process runs
+    std::function<void()> on_end;      // all is over but Conclude(), which is to be called then, not before
+  };
+
+  // Returns once the VMM runs. The callbacks come later, from the loop itself.
+  static Result<std::unique_ptr<ContainerRun>> Start(EventLoop& loop, const MachineFiles& files,
+                                                     Options options);
+  // Ends the machine if it runs, and waits for all threads.
+  ~ContainerRun();
+  ContainerRun(const ContainerRun&) = delete;
+  ContainerRun& operator=(const ContainerRun&) = delete;
+
+  pid_t vmm_pid() const { return machine_->pid(); }
+  // The guest has booted and knows of the first process, which may run by now.
+  bool start_requested() const { return start_requested_; }
+
+  // Puts a question to agent or VMM, on a thread for such; questions are put in order. `done` gets the answer
+  // on the loop, also after the run's end.
+  template <typename Answer>
+  void Ask(std::function<Result<Answer>(AgentClient&, const Machine&)> question,
+           std::function<void(Result<Answer>)> done) {
+    worker_->Post([this, question = std::move(question), done = std::move(done)] {
+      auto answer = question(*agent_, *machine_);
+      loop_.Post([done, answer = std::move(answer)] { done(answer); });
+    });
+  }
+  void Signal(const std::string& process_id, int signal, bool all, std::function<void(Result<>)> done);
+  // Brings the guest's wall clock to the host's.
+  void SetClock();
+  // Calls `use` on a thread of its own; it may block on the agent until the run ends. `id` is that of a
+  // further process; EEXIST: it is taken.
+  Result<> Beside(const std::string& id, std::function<void(AgentClient&)> use);
+
+  // Ends it because of what the supervisor met.
+  void Fail(const Error& error) { OnOutcome(FailedBy(error)); }
+  // Ends the machine as if the power were cut, and leaves an attached client that does not read: on_end
+  // comes.
+  void EndMachine();
+
+  // Once, after on_end: waits for all threads and says how it ended.
+  RunEnd Conclude();
+
+ private:
+  // What the thread of the first process found.
+  struct Outcome {
+    std::optional<int> exit_status;
+    std::string failure;
+    int failure_code = 0;
+    bool agent_gone = false;  // nobody answers: the machine is ending and will say why
+  };
+
+  ContainerRun(EventLoop& loop, Options options)
+      : loop_(loop), options_(std::move(options)), power_cut_(loop) {}
+  Outcome DriveFirstProcess();
+  static Outcome FailedBy(const Error& error);
+  void PostOutcome(Outcome outcome);
+  void OnOutcome(Outcome outcome);
+  void OnMachineEnd();
+  void CutPower();
+  void Finish();
+  void JoinAll();
+
+  EventLoop& loop_;
+  Options options_;
+  Timer power_cut_;
+
+  std::unique_ptr<Machine> machine_;
+  bool machine_ended_by_us_ = false;
+  std::unique_ptr<AgentClient> agent_;
+  const AdjustGuestClock adjust_clock_ = [this](int64_t step_ns) { return agent_->AdjustClock(step_ns); };
+  std::unique_ptr<StdioPumps> pumps_;
+  std::atomic<bool> start_requested_ = false;
+  std::optional<Outcome> outcome_;
+  bool ended_ = false;
+
+  std::thread first_process_;
+  std::unique_ptr<Worker> worker_;
+  std::map<std::string, std::thread> beside_;
+  // Tasks that the threads left on the loop look here whether there is still a run.
+  const std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
+};
+
+}  // namespace hmvm
