@@ -62,12 +62,14 @@ const Arrow kArrows[] = {
     {"tests/", {"base/", "security/", "images/", "guest/", "vmm/", "runtime/"}},
     {"bench/", {"base/", "security/", "images/", "guest/", "vmm/", "runtime/", "tests/support/"}},
     {"vmm/api/", {}},
-    {"vmm/kvm/", {"base/", "vmm/memory/"}},
+    {"vmm/snapshot/machine_state.pb", {}},  // what the rooms below put into it
+    {"vmm/kvm/", {"base/", "vmm/memory/", "vmm/snapshot/machine_state.pb"}},
     {"vmm/memory/", {"base/"}},
     {"vmm/boot/", {"base/", "vmm/kvm/", "vmm/memory/"}},
-    {"vmm/devices/", {"base/", "vmm/memory/"}},
-    {"vmm/virtio/", {"base/", "vmm/devices/", "vmm/memory/"}},
-    {"vmm/platform/", {"base/", "vmm/boot/", "vmm/devices/", "vmm/kvm/", "vmm/memory/"}},
+    {"vmm/devices/", {"base/", "vmm/memory/", "vmm/snapshot/machine_state.pb"}},
+    {"vmm/virtio/", {"base/", "vmm/devices/", "vmm/memory/", "vmm/snapshot/machine_state.pb"}},
+    {"vmm/platform/",
+     {"base/", "vmm/boot/", "vmm/devices/", "vmm/kvm/", "vmm/memory/", "vmm/snapshot/machine_state.pb"}},
 };
 
 const Arrow* RuleFor(const std::string& name) {

@@ -1,5 +1,6 @@
 #include "vmm/control.h"
 
+#include "base/fd_channel.h"
 #include "vmm/api/vmm.pb.h"
 
 namespace hmvm {
@@ -16,8 +17,11 @@ Result<Response> Answer(const Result<>& done) {
 
 }  // namespace
 
-Control::Control(EventLoop& loop, Machine& machine, uint64_t started_monotonic_ns)
-    : machine_(machine), started_monotonic_ns_(started_monotonic_ns), server_(loop) {
+Control::Control(EventLoop& loop, Machine& machine, UniqueFd files, uint64_t started_monotonic_ns)
+    : machine_(machine),
+      files_(std::move(files)),
+      started_monotonic_ns_(started_monotonic_ns),
+      server_(loop) {
   server_.Handle<vmm::v1::DescribeRequest, vmm::v1::DescribeResponse>(
       kService, "Describe", [this](const auto&, TtrpcServer::Responder<vmm::v1::DescribeResponse> respond) {
         vmm::v1::DescribeResponse response;
@@ -47,6 +51,24 @@ Control::Control(EventLoop& loop, Machine& machine, uint64_t started_monotonic_n
       kService, "Resume", [this](const auto&, TtrpcServer::Responder<vmm::v1::ResumeResponse> respond) {
         respond(Answer<vmm::v1::ResumeResponse>(machine_.Resume()));
       });
+  server_.Handle<vmm::v1::SnapshotRequest, vmm::v1::SnapshotResponse>(
+      kService, "Snapshot",
+      [this](const auto& request, TtrpcServer::Responder<vmm::v1::SnapshotResponse> respond) {
+        const auto report = Snapshot(request.stop_after());
+        if (!report.has_value()) return respond(report.error());
+        vmm::v1::SnapshotResponse response;
+        response.set_pause_ns(report->pause_ns);
+        response.set_bytes_written(report->bytes_written);
+        respond(std::move(response));
+      });
+}
+
+Result<SnapshotReport> Control::Snapshot(bool stop_after) {
+  constexpr size_t kFiles = 2;  // machine.pb, memory
+  if (!files_.valid()) return Error{EINVAL, "there is no channel for the snapshot's files"};
+  HMVM_TRY_ASSIGN(const std::vector<UniqueFd> files, ReceiveFds(files_.get()));
+  if (files.size() != kFiles) return Error{EINVAL, std::to_string(files.size()) + " files for a snapshot"};
+  return machine_.Snapshot(files[0].get(), files[1].get(), stop_after);
 }
 
 Result<> Control::Serve(UniqueFd socket) {

@@ -11,14 +11,18 @@ namespace hmvm {
 // vmm.proto on the control channel. Belongs to the loop's thread; the machine must outlive it.
 class Control {
  public:
+  // `files`: where requests that need files get them from (base/fd_channel.h); may be none.
   // `started_monotonic_ns`: when the process began, for Describe.
-  Control(EventLoop& loop, Machine& machine, uint64_t started_monotonic_ns);
+  Control(EventLoop& loop, Machine& machine, UniqueFd files, uint64_t started_monotonic_ns);
 
   // Serves `socket`; when the other end closes it the machine stops.
   Result<> Serve(UniqueFd socket);
 
  private:
+  Result<SnapshotReport> Snapshot(bool stop_after);
+
   Machine& machine_;
+  const UniqueFd files_;
   const uint64_t started_monotonic_ns_;
   TtrpcServer server_;
 };

@@ -29,6 +29,12 @@ DEFINE_string(agent, "", "fd:N, a connected socket for the guest's first connect
 DEFINE_uint64(guest_cid, 3, "the guest's vsock address");
 DEFINE_string(console, "", "where the guest's console output goes: a path or fd:N");
 DEFINE_string(control, "", "fd:N, a connected socket for the control API; when it closes the machine stops");
+DEFINE_string(restore, "", "a snapshot's machine.pb to go on from, in place of a kernel: a path or fd:N");
+DEFINE_string(memory, "",
+              "with --restore: the snapshot's memory files, the full one first, with commas between");
+DEFINE_bool(paused, false, "hold the machine from its start until the control API resumes it");
+DEFINE_string(files, "", "fd:N, a SOCK_SEQPACKET socket by which files for requests of the control API come");
+DEFINE_string(inspect_snapshot, "", "print what a snapshot's machine.pb says, as JSON, and exit");
 DEFINE_bool(probe, false, "print what this host's KVM can do, as JSON, and exit");
 
 namespace hmvm {
@@ -50,6 +56,19 @@ Result<PlatformChoice> ParsePlatform(const std::string& name) {
   if (name == "hardware") return PlatformChoice::kHardware;
   if (name == "ring3") return PlatformChoice::kRing3;
   return Error{0, "--platform=" + name + ": not one of auto, hardware, ring3"};
+}
+
+Result<RestoreConfig> OpenSnapshot(const std::string& state, const std::string& memory) {
+  RestoreConfig config;
+  HMVM_TRY_ASSIGN(config.state, OpenNamed("snapshot", state, O_RDONLY));
+  if (memory.empty()) return Error{0, "--restore without --memory"};
+  for (size_t start = 0; start <= memory.size();) {
+    const size_t end = std::min(memory.find(',', start), memory.size());
+    HMVM_TRY_ASSIGN(NamedFile file, OpenNamed("snapshot", memory.substr(start, end - start), O_RDONLY));
+    config.memory.push_back(std::move(file));
+    start = end + 1;
+  }
+  return config;
 }
 
 Result<UniqueFd> OpenConsole(const std::string& value) {
@@ -139,11 +158,21 @@ Result<Flags> ParseFlags(int argc, char** argv) {
   Flags flags;
   flags.probe = FLAGS_probe;
   if (flags.probe) return flags;
+  if (!FLAGS_inspect_snapshot.empty()) {
+    HMVM_TRY_ASSIGN(flags.inspect, OpenArgument(FLAGS_inspect_snapshot, O_RDONLY));
+    return flags;
+  }
   MachineConfig& machine = flags.machine;
   // First, so that whatever else is wrong, the other end sees the channel close.
   HMVM_TRY_ASSIGN(flags.control, OpenFlag(FLAGS_control, O_RDWR));
-  if (FLAGS_kernel.empty()) return Error{0, "--kernel is missing"};
-  HMVM_TRY_ASSIGN(machine.kernel, OpenNamed("kernel", FLAGS_kernel, O_RDONLY));
+  HMVM_TRY_ASSIGN(flags.files, OpenFlag(FLAGS_files, O_RDWR));
+  flags.paused = FLAGS_paused;
+  if (!FLAGS_restore.empty()) {
+    HMVM_TRY_ASSIGN(machine.restore, OpenSnapshot(FLAGS_restore, FLAGS_memory));
+  } else {
+    if (FLAGS_kernel.empty()) return Error{0, "--kernel is missing"};
+    HMVM_TRY_ASSIGN(machine.kernel, OpenNamed("kernel", FLAGS_kernel, O_RDONLY));
+  }
   if (!FLAGS_initrd.empty()) {
     HMVM_TRY_ASSIGN(machine.initrd, OpenNamed("initrd", FLAGS_initrd, O_RDONLY));
   }

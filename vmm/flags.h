@@ -11,7 +11,10 @@ namespace hmvm {
 // What hmvm-vmm's command line asks for, its files opened.
 struct Flags {
   bool probe = false;  // look at the host only; all else is unset
+  UniqueFd inspect;    // a machine.pb to describe, nothing else; all else is unset then
   MachineConfig machine;
+  bool paused = false;
+  UniqueFd files;    // where descriptors for requests come from (base/fd_channel.h)
   UniqueFd control;  // none: only signals and the guest end the machine
 };
 

@@ -5,6 +5,7 @@
 #include <time.h>
 
 #include <algorithm>
+#include <chrono>
 #include <cstdio>
 #include <map>
 
@@ -13,6 +14,8 @@
 #include "vmm/boot/kernel.h"
 #include "vmm/kvm/describe.h"
 #include "vmm/kvm/host_probe.h"
+#include "vmm/machine_host.h"
+#include "vmm/snapshot/host_fit.h"
 #include "vmm/virtio/blk.h"
 #include "vmm/virtio/console.h"
 #include "vmm/virtio/rng.h"
@@ -22,6 +25,7 @@ namespace hmvm {
 namespace {
 
 constexpr uint64_t kMiB = 1 << 20;
+constexpr std::chrono::milliseconds kSettlePatience(5);
 constexpr size_t kMaxSlots = 32;  // what Platform::AddDeviceInterrupt takes
 
 // The guest ends its machine when its kernel panics, and keeps no bounce buffers, as there is no device with
@@ -43,17 +47,6 @@ Result<Mapping> MapFile(const NamedFile& file) {
   return mapping;
 }
 
-// The two errors that a user can mend come with the remedy.
-Result<Kvm> OpenKvm() {
-  auto kvm = Kvm::Open();
-  if (kvm.has_value()) return kvm;
-  Error error = kvm.error();
-  if (error.code == EACCES) error.what += " (run as root, or join the group that owns it)";
-  if (error.code == ENOENT)
-    error.what += " (load the module kvm_intel or kvm_amd, or turn on virtualization in the firmware)";
-  return error;
-}
-
 Result<> CheckMemorySize(uint64_t memory_mib, const NamedFile& kernel,
                          std::span<const std::byte> kernel_bytes, uint64_t initrd_bytes) {
   const auto minimum = MinimumMemory(kernel_bytes, initrd_bytes);
@@ -62,14 +55,7 @@ Result<> CheckMemorySize(uint64_t memory_mib, const NamedFile& kernel,
     return Error{0, "memory of " + std::to_string(memory_mib) + " MiB is too small for kernel '" +
                         kernel.name + "': at least " + std::to_string(*minimum / kMiB) + " MiB"};
   }
-  struct sysinfo host;
-  if (::sysinfo(&host) < 0) return Error{errno, "sysinfo"};
-  const uint64_t host_mib = uint64_t{host.totalram} * host.mem_unit / kMiB;
-  if (memory_mib > host_mib) {
-    return Error{0, "memory of " + std::to_string(memory_mib) + " MiB is more than the host's " +
-                        std::to_string(host_mib) + " MiB"};
-  }
-  return {};
+  return CheckHostMemory(memory_mib * kMiB);
 }
 
 Result<> CheckCpus(uint32_t cpus, const Platform& platform) {
@@ -87,6 +73,26 @@ std::string DeviceArgument(uint64_t address, uint32_t interrupt) {
 
 }  // namespace
 
+// The two errors that a user can mend come with the remedy.
+Result<Kvm> OpenKvm() {
+  auto kvm = Kvm::Open();
+  if (kvm.has_value()) return kvm;
+  Error error = kvm.error();
+  if (error.code == EACCES) error.what += " (run as root, or join the group that owns it)";
+  if (error.code == ENOENT)
+    error.what += " (load the module kvm_intel or kvm_amd, or turn on virtualization in the firmware)";
+  return error;
+}
+
+Result<> CheckHostMemory(uint64_t memory_bytes) {
+  struct sysinfo host;
+  if (::sysinfo(&host) < 0) return Error{errno, "sysinfo"};
+  const uint64_t host_mib = uint64_t{host.totalram} * host.mem_unit / kMiB;
+  if (memory_bytes / kMiB <= host_mib) return {};
+  return Error{0, "memory of " + std::to_string(memory_bytes / kMiB) + " MiB is more than the host's " +
+                      std::to_string(host_mib) + " MiB"};
+}
+
 Result<std::unique_ptr<Machine>> Machine::Create(MachineConfig config) {
   // What the user gave, before anything is made of it.
   if (config.cpus == 0) return Error{0, "0 CPUs: a machine needs at least one"};
@@ -103,6 +109,7 @@ Result<std::unique_ptr<Machine>> Machine::Create(MachineConfig config) {
   HMVM_TRY_ASSIGN(GuestMemory memory, GuestMemory::Create(config.memory_mib * kMiB));
   std::unique_ptr<Machine> machine(new Machine(std::move(kvm), std::move(vm), std::move(memory)));
   machine->console_ = std::move(config.console);
+  machine->kernel_name_ = config.kernel.name;
   HMVM_TRY_ASSIGN(machine->device_loop_, EventLoop::Create());
   HMVM_TRY(machine->AddRam());
 
@@ -137,6 +144,13 @@ Result<> Machine::ChoosePlatform(PlatformChoice choice, uint32_t cpus) {
   HMVM_TRY_ASSIGN(const HostProbe probe, ProbeHost(kvm_));
   probe_vm_ = probe.vm;
   HMVM_TRY_ASSIGN(choice, DecidePlatform(choice, probe));
+  HMVM_TRY(MakePlatform(choice, cpus, probe.emulated_ring0, /*restored=*/false));
+  HMVM_TRY_ASSIGN(host_fit_, ReadHostFit(kvm_, platform_->Name()));
+  host_fit_.set_emulated_ring0(probe.emulated_ring0);
+  return {};
+}
+
+Result<> Machine::MakePlatform(PlatformChoice choice, uint32_t cpus, bool emulated_ring0, bool restored) {
   cpus_ = cpus;
   const PlatformContext context = {.kvm = &kvm_,
                                    .vm = &vm_,
@@ -145,7 +159,8 @@ Result<> Machine::ChoosePlatform(PlatformChoice choice, uint32_t cpus) {
                                    .ports = &ports_,
                                    .loop = device_loop_.get(),
                                    .vcpus = cpus,
-                                   .emulated_ring0 = probe.emulated_ring0};
+                                   .emulated_ring0 = emulated_ring0,
+                                   .restored = restored};
   if (choice == PlatformChoice::kRing3) {
     HMVM_TRY_ASSIGN(platform_, CreateRing3Platform(context));
   } else {
@@ -225,8 +240,11 @@ Machine::~Machine() {
   Wait();
 }
 
-void Machine::Start(std::function<void()> on_end) {
+void Machine::Start(std::function<void()> on_end, bool paused) {
   on_end_ = std::move(on_end);
+  paused_ = paused;
+  pause_wanted_ = paused;
+  if (paused) device_loop_->Post([this] { WaitWhilePaused(); });
   threads_.emplace_back([this] { RunDevices(); });
   for (Vcpu& vcpu : platform_->vcpus()) {
     threads_.emplace_back([this, &vcpu] { RunVcpu(vcpu); });
@@ -241,7 +259,12 @@ Result<> Machine::Pause() {
   pause_wanted_ = true;
   for (const Vcpu& vcpu : platform_->vcpus()) vcpu.Kick();
   device_loop_->Post([this] { WaitWhilePaused(); });
-  pause_changed_.wait(lock, [this] { return held_threads_ == threads_.size() || outcome_.has_value(); });
+  const auto held = [this] { return held_threads_ == threads_.size() || outcome_.has_value(); };
+  // A vCPU that settles runs until KVM says that nothing is under way; a guest could keep it from that for
+  // ever.
+  while (!pause_changed_.wait_for(lock, kSettlePatience, held)) {
+    for (const Vcpu& vcpu : platform_->vcpus()) vcpu.Kick();
+  }
   if (outcome_.has_value()) return Error{EBUSY, "the machine has ended"};
   return {};
 }
@@ -254,6 +277,11 @@ Result<> Machine::Resume() {
   pause_wanted_ = false;
   pause_changed_.notify_all();
   return {};
+}
+
+bool Machine::is_paused() const {
+  std::lock_guard lock(mutex_);
+  return paused_ && !outcome_.has_value();
 }
 
 void Machine::WaitWhilePaused() {
@@ -276,16 +304,26 @@ void Machine::RunVcpu(Vcpu& vcpu) {
   if (const auto attached = vcpu.AttachThread(); !attached.has_value()) {
     return End(MachineEnd::kKvmError, attached.error().Message());
   }
+  if (pause_wanted_) WaitWhilePaused();  // from the start: nothing is to be settled yet
   if (vcpu.index() == 0) running_monotonic_ns_ = MonotonicNs();
   while (!ended_) {
-    if (pause_wanted_) WaitWhilePaused();
-    auto turn = platform_->RunOnce(vcpu);
-    if (!turn.has_value()) {
-      End(MachineEnd::kKvmError, turn.error().Message() + "\n" + DescribeVcpu(vcpu, memory_));
-    } else if (turn->kind == VcpuTurn::Kind::kEnded) {
-      End(turn->end, std::move(turn->report));
+    if (!pause_wanted_) {
+      TakeTurn(vcpu, platform_->RunOnce(vcpu));
+    } else if (TakeTurn(vcpu, platform_->Settle(vcpu))) {
+      WaitWhilePaused();
     }
   }
+}
+
+// false: it was the machine's last.
+bool Machine::TakeTurn(const Vcpu& vcpu, Result<VcpuTurn> turn) {
+  if (!turn.has_value()) {
+    End(MachineEnd::kKvmError, turn.error().Message() + "\n" + DescribeVcpu(vcpu, memory_));
+    return false;
+  }
+  if (turn->kind != VcpuTurn::Kind::kEnded) return true;
+  End(turn->end, std::move(turn->report));
+  return false;
 }
 
 // Counters are of use, but nothing depends on them.
@@ -310,10 +348,10 @@ void Machine::End(MachineEnd end, std::string report) {
     std::lock_guard lock(mutex_);
     if (outcome_) return;  // the first reason counts
     outcome_ = MachineOutcome{end, std::move(report)};
+    // Before anyone is woken or kicked: who was held does not execute one instruction more.
+    ended_ = true;
     pause_changed_.notify_all();
   }
-  // In this order: a vCPU that is kicked finds out why.
-  ended_ = true;
   for (const Vcpu& vcpu : platform_ ? platform_->vcpus() : std::span<Vcpu>()) vcpu.Kick();
   if (device_loop_) device_loop_->Stop();
   if (on_end_) on_end_();

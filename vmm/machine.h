@@ -22,6 +22,7 @@
 #include "vmm/memory/guest_memory.h"
 #include "vmm/platform/platform.h"
 #include "vmm/platform_choice.h"
+#include "vmm/snapshot/machine_state.pb.h"
 #include "vmm/virtio/mmio_transport.h"
 #include "vmm/virtio/rate_limiter.h"
 
@@ -39,6 +40,12 @@ struct DiskConfig {
   IoLimits limits = {};
 };
 
+// A snapshot to go on from.
+struct RestoreConfig {
+  NamedFile state;                // machine.pb
+  std::vector<NamedFile> memory;  // the full file first, then the diffs upon it
+};
+
 struct MachineConfig {
   NamedFile kernel;
   std::optional<NamedFile> initrd;
@@ -51,6 +58,13 @@ struct MachineConfig {
   UniqueFd agent;
   uint64_t guest_cid = 3;
   UniqueFd console;  // output of the serial port and virtio-console; none: dropped
+  // In place of kernel, initrd, command_line, cpus, memory_mib and guest_cid.
+  std::optional<RestoreConfig> restore;
+};
+
+struct SnapshotReport {
+  uint64_t pause_ns = 0;  // how long the guest did not run; 0 when it was paused anyway
+  uint64_t bytes_written = 0;
 };
 
 // How the machine ended, with a report of several lines after a KVM error.
@@ -66,12 +80,17 @@ class Machine {
   // Opens KVM, makes everything and loads the guest. The error names the thing that is wrong and, where the
   // user chose it, what would be right.
   static Result<std::unique_ptr<Machine>> Create(MachineConfig config);
+  // The same for a machine that goes on from config.restore. The files stay as they are and must do so as
+  // long as the machine lives: its memory is mapped from them. The error says what does not fit, or is
+  // damaged.
+  static Result<std::unique_ptr<Machine>> Restore(MachineConfig config);
   // Ends and joins.
   ~Machine();
 
   // Starts the threads. `on_end` is called once, from any thread, when the machine has ended; then Wait() no
-  // longer blocks for the guest's sake.
-  void Start(std::function<void()> on_end);
+  // longer blocks for the guest's sake. `paused`: as after Pause(); no instruction is executed before
+  // Resume().
+  void Start(std::function<void()> on_end, bool paused = false);
   // Ends the machine as if the power were cut.
   void Stop() { End(MachineEnd::kPowerOff, ""); }
   // Holds all vCPUs and the device thread: when it returns, no instruction of the guest runs and no device
@@ -80,6 +99,11 @@ class Machine {
   Result<> Pause();
   // EBUSY: it is not paused.
   Result<> Resume();
+  // Writes all there is of the machine into two empty files, held meanwhile; the files are not fsynced. A
+  // machine that is paused stays so. With an error, the machine goes on and the files are of no use.
+  // `stop_after`: without an error it ends there, and executes no more of the guest.
+  Result<SnapshotReport> Snapshot(int state_file, int memory_file, bool stop_after);
+  bool is_paused() const;
   // Blocks until the end, joins all threads.
   MachineOutcome Wait();
 
@@ -96,11 +120,17 @@ class Machine {
 
   Result<> AddRam();
   Result<> ChoosePlatform(PlatformChoice choice, uint32_t cpus);
+  Result<> MakePlatform(PlatformChoice choice, uint32_t cpus, bool emulated_ring0, bool restored);
+  Result<> RestorePlatform(PlatformChoice wish, const snapshot::MachineState& state);
+  Result<> RestoreDevices(const snapshot::MachineState& state);
+  std::vector<GuestMemory::Region> MemoryAreas() const;
+  Result<uint64_t> WriteSnapshot(int state_file, int memory_file);
   void OpenStatistics();
   Result<> AddPortDevices();
   Result<> AddVirtioDevices(MachineConfig& config);
   Result<> AddVirtioDevice(std::unique_ptr<VirtioDevice> device);
   void RunVcpu(Vcpu& vcpu);
+  bool TakeTurn(const Vcpu& vcpu, Result<VcpuTurn> turn);
   void WaitWhilePaused();
   void RunDevices();
   void End(MachineEnd end, std::string report);
@@ -112,6 +142,8 @@ class Machine {
   Bus mmio_;
   Bus ports_;
   uint32_t cpus_ = 0;
+  std::string kernel_name_;
+  snapshot::HostFit host_fit_;
   UniqueFd console_;
   std::unique_ptr<EventLoop> device_loop_;
   std::unique_ptr<Platform> platform_;
@@ -128,7 +160,7 @@ class Machine {
   std::atomic<bool> ended_ = false;
   std::atomic<bool> pause_wanted_ = false;  // paused_, for the vCPU threads to look at each turn
   std::function<void()> on_end_;
-  std::mutex mutex_;
+  mutable std::mutex mutex_;
   std::optional<MachineOutcome> outcome_;  // guarded by mutex_, as are these three
   std::condition_variable pause_changed_;
   bool paused_ = false;

@@ -15,6 +15,7 @@
 #include "vmm/flags.h"
 #include "vmm/machine.h"
 #include "vmm/probe_report.h"
+#include "vmm/snapshot/state_file.h"
 
 namespace hmvm {
 namespace {
@@ -60,20 +61,28 @@ Result<ExitStatus> Probe() {
   return kPowerOff;
 }
 
+Result<ExitStatus> Inspect(int fd) {
+  HMVM_TRY_ASSIGN(const snapshot::MachineState state, ReadState(fd, "machine.pb"));
+  HMVM_TRY(WriteAll(STDOUT_FILENO, StateReport(state)));
+  return kPowerOff;
+}
+
 Result<ExitStatus> Run(int argc, char** argv, uint64_t started_monotonic_ns) {
   HMVM_TRY_ASSIGN(const UniqueFd signals, TakeSignals());
   HMVM_TRY_ASSIGN(Flags flags, ParseFlags(argc, argv));
   if (flags.probe) return Probe();
+  if (flags.inspect.valid()) return Inspect(flags.inspect.get());
   HMVM_TRY_ASSIGN(const auto loop, EventLoop::Create());
-  HMVM_TRY_ASSIGN(const auto machine, Machine::Create(std::move(flags.machine)));
+  HMVM_TRY_ASSIGN(const auto machine, flags.machine.restore ? Machine::Restore(std::move(flags.machine))
+                                                            : Machine::Create(std::move(flags.machine)));
 
-  Control control(*loop, *machine, started_monotonic_ns);
+  Control control(*loop, *machine, std::move(flags.files), started_monotonic_ns);
   if (flags.control.valid()) HMVM_TRY(control.Serve(std::move(flags.control)));
   HMVM_TRY_ASSIGN(const Watch signal_watch, loop->OnReadable(signals.get(), [&]() -> Result<> {
     machine->Stop();
     return {};
   }));
-  machine->Start([&] { loop->Stop(); });
+  machine->Start([&] { loop->Stop(); }, flags.paused);
   HMVM_TRY(loop->Run());
 
   const MachineOutcome outcome = machine->Wait();

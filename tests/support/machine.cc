@@ -3,24 +3,35 @@
 #include <sys/socket.h>
 #include <sys/wait.h>
 
+#include "base/fd_channel.h"
 #include "base/file.h"
 
 namespace hmvm::test {
 
 Result<Machine> Machine::Start(const Options& options) {
-  constexpr int kAgentFd = 3, kControlFd = 4;
+  constexpr int kAgentFd = 3, kControlFd = 4, kFilesFd = 5;
   HMVM_TRY_ASSIGN(SocketPair agent, MakeSocketPair(SOCK_STREAM));
   HMVM_TRY_ASSIGN(SocketPair control, MakeSocketPair(SOCK_STREAM));
+  HMVM_TRY_ASSIGN(SocketPair files, MakeSocketPair(SOCK_SEQPACKET));
   std::string disks;
   for (const std::string& disk : options.disks) disks += (disks.empty() ? "" : ",") + disk;
   Process::Options start{
-      .arguments = {options.vmm, "--kernel=" + options.kernel.string(),
-                    "--initrd=" + options.initramfs.string(), "--platform=" + options.platform,
-                    "--cpus=" + std::to_string(options.cpus),
-                    "--memory_mib=" + std::to_string(options.memory_mib),
-                    "--agent=fd:" + std::to_string(kAgentFd), "--control=fd:" + std::to_string(kControlFd)},
-      .fds = {{agent.second.get(), kAgentFd}, {control.second.get(), kControlFd}},
+      .arguments = {options.vmm, "--platform=" + options.platform, "--agent=fd:" + std::to_string(kAgentFd),
+                    "--control=fd:" + std::to_string(kControlFd), "--files=fd:" + std::to_string(kFilesFd)},
+      .fds = {{agent.second.get(), kAgentFd},
+              {control.second.get(), kControlFd},
+              {files.second.get(), kFilesFd}},
       .die_with_parent = true};
+  if (options.restore.empty()) {
+    start.arguments.insert(
+        start.arguments.end(),
+        {"--kernel=" + options.kernel.string(), "--initrd=" + options.initramfs.string(),
+         "--cpus=" + std::to_string(options.cpus), "--memory_mib=" + std::to_string(options.memory_mib)});
+  } else {
+    start.arguments.insert(start.arguments.end(), {"--restore=" + (options.restore / "machine.pb").string(),
+                                                   "--memory=" + (options.restore / "memory").string()});
+  }
+  if (options.paused) start.arguments.push_back("--paused");
   if (!disks.empty()) start.arguments.push_back("--disks=" + disks);
   if (!options.command_line.empty()) start.arguments.push_back("--cmdline=" + options.command_line);
   if (!options.console.empty()) start.arguments.push_back("--console=" + options.console.string());
@@ -28,7 +39,19 @@ Result<Machine> Machine::Start(const Options& options) {
   HMVM_TRY_ASSIGN(machine.process_, Process::Start(start));
   machine.agent_ = TtrpcClient::Create(std::move(agent.first));
   machine.control_ = TtrpcClient::Create(std::move(control.first));
+  machine.files_ = std::move(files.first);
   return machine;
+}
+
+Result<vmm::v1::SnapshotResponse> Machine::Snapshot(const std::filesystem::path& folder, bool stop_after) {
+  std::filesystem::create_directories(folder);
+  HMVM_TRY_ASSIGN(const UniqueFd state, OpenFile(folder / "machine.pb", O_RDWR | O_CREAT | O_EXCL, 0600));
+  HMVM_TRY_ASSIGN(const UniqueFd memory, OpenFile(folder / "memory", O_RDWR | O_CREAT | O_EXCL, 0600));
+  const int fds[] = {state.get(), memory.get()};
+  HMVM_TRY(SendFds(files_.get(), fds));
+  vmm::v1::SnapshotRequest request;
+  request.set_stop_after(stop_after);
+  return Control<vmm::v1::SnapshotResponse>("Snapshot", request);
 }
 
 int Machine::Wait() {

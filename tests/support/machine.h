@@ -27,6 +27,10 @@ class Machine {
     std::vector<std::string> disks;  // "ro:PATH" or "rw:PATH", from /dev/vda on
     std::string command_line;        // more of the guest's kernel command line
     std::filesystem::path console;   // a file for what the guest's consoles say; empty: nowhere
+    // A folder that Snapshot() has filled: the machine goes on from there, whatever is said above of kernel,
+    // initramfs, cpus, memory and command line.
+    std::filesystem::path restore;
+    bool paused = false;
   };
 
   // Returns when the process has been started, long before the guest answers.
@@ -42,6 +46,9 @@ class Machine {
     return control_->Call<Response>("hmvm.vmm.v1.Vmm", method, request, kAnswerTime);
   }
 
+  // Into `folder`, which is made.
+  Result<vmm::v1::SnapshotResponse> Snapshot(const std::filesystem::path& folder, bool stop_after = false);
+
   pid_t pid() const { return process_.pid(); }
   void Signal(int signal) { (void)process_.Signal(signal); }
   void CloseControl() { control_.reset(); }
@@ -56,6 +63,7 @@ class Machine {
   Process process_;
   std::unique_ptr<TtrpcClient> agent_;
   std::unique_ptr<TtrpcClient> control_;
+  UniqueFd files_;
 };
 
 }  // namespace hmvm::test

@@ -88,6 +88,39 @@ void Serial::WriteRegister(uint64_t offset, uint8_t value) {
   }
 }
 
+snapshot::SerialState Serial::Save() const {
+  std::lock_guard lock(mutex_);
+  snapshot::SerialState state;
+  state.set_transmit_interrupt_pending(transmit_interrupt_pending_);
+  state.set_interrupt_enable(interrupt_enable_);
+  state.set_fifo_control(fifo_control_);
+  state.set_line_control(line_control_);
+  state.set_modem_control(modem_control_);
+  state.set_scratch(scratch_);
+  state.set_divisor(divisor_);
+  return state;
+}
+
+Result<> Serial::Restore(const snapshot::SerialState& state) {
+  for (const uint32_t value : {state.fifo_control(), state.line_control(), state.scratch()}) {
+    if (value > UINT8_MAX) return Error{EINVAL, "serial port's register of more than 8 bits"};
+  }
+  if (state.interrupt_enable() > 0x0f || state.modem_control() > 0x1f || state.divisor() > UINT16_MAX) {
+    return Error{EINVAL, "serial port's register with bits that it has not"};
+  }
+  std::lock_guard lock(mutex_);
+  transmit_interrupt_pending_ = state.transmit_interrupt_pending();
+  interrupt_enable_ = static_cast<uint8_t>(state.interrupt_enable());
+  fifo_control_ = static_cast<uint8_t>(state.fifo_control());
+  line_control_ = static_cast<uint8_t>(state.line_control());
+  modem_control_ = static_cast<uint8_t>(state.modem_control());
+  scratch_ = static_cast<uint8_t>(state.scratch());
+  divisor_ = static_cast<uint16_t>(state.divisor());
+  // The interrupt may have been on its way; one too many finds nothing.
+  if (transmit_interrupt_pending_ && interrupt_ != nullptr) interrupt_->Trigger();
+  return {};
+}
+
 void Serial::RaiseIfEnabled() {
   transmit_interrupt_pending_ = (interrupt_enable_ & UART_IER_THRI) != 0;
   if (transmit_interrupt_pending_ && interrupt_ != nullptr) interrupt_->Trigger();

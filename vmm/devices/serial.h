@@ -5,8 +5,10 @@
 #include <atomic>
 #include <mutex>
 
+#include "base/result.h"
 #include "vmm/devices/bus.h"
 #include "vmm/devices/interrupt_line.h"
+#include "vmm/snapshot/machine_state.pb.h"
 
 namespace hmvm {
 
@@ -22,6 +24,11 @@ class Serial : public BusDevice {
   void Read(uint64_t offset, std::span<std::byte> data) override;
   void Write(uint64_t offset, std::span<const std::byte> data) override;
 
+  // For snapshots, while no vCPU runs.
+  snapshot::SerialState Save() const;
+  // EINVAL for registers that no guest could have set so.
+  Result<> Restore(const snapshot::SerialState& state);
+
   // Bytes that `output` had no room for. Thread-safe.
   uint64_t dropped_bytes() const { return dropped_bytes_.load(std::memory_order_relaxed); }
 
@@ -35,7 +42,7 @@ class Serial : public BusDevice {
   InterruptLine* const interrupt_;
   std::atomic<uint64_t> dropped_bytes_ = 0;
 
-  std::mutex mutex_;
+  mutable std::mutex mutex_;
   bool transmit_interrupt_pending_ = false;
   uint8_t interrupt_enable_ = 0;
   uint8_t fifo_control_ = 0;

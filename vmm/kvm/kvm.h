@@ -30,6 +30,8 @@ class Kvm {
   // KVM_CHECK_EXTENSION: 0 when absent, else the capability's own number.
   int Capability(int capability) const;
   Result<std::vector<kvm_cpuid_entry2>> SupportedCpuid() const;
+  // KVM_GET_MSR_INDEX_LIST: what there is to save of a vCPU's MSRs.
+  Result<std::vector<uint32_t>> MsrIndices() const;
   Result<Vm> CreateVm() const;
 
  private:
@@ -94,6 +96,8 @@ class Vcpu {
   Result<> SetEvents(const kvm_vcpu_events& events) const;
   Result<> SetCpuid(std::span<const kvm_cpuid_entry2> entries) const;
   Result<> SetMsrs(std::span<const kvm_msr_entry> entries) const;
+  // Those of `indices` that this vCPU has.
+  Result<std::vector<kvm_msr_entry>> Msrs(std::span<const uint32_t> indices) const;
   Result<> SetXcr0(uint64_t value) const;
   // The XSAVE area in the CPU's standard format, as large as this host's state is.
   Result<std::vector<std::byte>> Xsave() const;

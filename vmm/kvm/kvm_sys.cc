@@ -37,6 +37,8 @@ struct XsavePage {
   std::byte bytes[4096];
 };
 constexpr unsigned long kGetSupportedCpuid = _IOWR(KVMIO, 0x05, CpuidHeader);
+constexpr unsigned long kGetMsrs = _IOWR(KVMIO, 0x88, MsrsHeader);
+constexpr unsigned long kGetMsrIndexList = _IOWR(KVMIO, 0x02, uint32_t);
 constexpr unsigned long kSetMsrs = _IOW(KVMIO, 0x89, MsrsHeader);
 constexpr unsigned long kSetCpuid2 = _IOW(KVMIO, 0x90, CpuidHeader);
 constexpr unsigned long kGetXsave = _IOR(KVMIO, 0xa4, XsavePage);
@@ -78,6 +80,14 @@ Result<std::vector<kvm_cpuid_entry2>> Kvm::SupportedCpuid() const {
   cpuid.header()->nent = kMaxEntries;
   HMVM_TRY(TypedIoctl(fd_.get(), kGetSupportedCpuid, cpuid.header(), "KVM_GET_SUPPORTED_CPUID"));
   return std::vector(cpuid.entries(), cpuid.entries() + cpuid.header()->nent);
+}
+
+Result<std::vector<uint32_t>> Kvm::MsrIndices() const {
+  constexpr uint32_t kMaxIndices = 4096;
+  std::vector<uint32_t> list(1 + kMaxIndices);  // the count, then the indices
+  list[0] = kMaxIndices;
+  HMVM_TRY(TypedIoctl(fd_.get(), kGetMsrIndexList, list.data(), "KVM_GET_MSR_INDEX_LIST"));
+  return std::vector(list.begin() + 1, list.begin() + 1 + list[0]);
 }
 
 Result<Vm> Kvm::CreateVm() const {
@@ -241,6 +251,21 @@ Result<> Vcpu::SetMsrs(std::span<const kvm_msr_entry> entries) const {
     return Error{EINVAL, std::string("KVM_SET_MSRS refused MSR ") + name};
   }
   return {};
+}
+
+Result<std::vector<kvm_msr_entry>> Vcpu::Msrs(std::span<const uint32_t> indices) const {
+  std::vector<kvm_msr_entry> found;
+  while (!indices.empty()) {
+    WithEntries<MsrsHeader, kvm_msr_entry> msrs(indices.size());
+    msrs.header()->nmsrs = static_cast<uint32_t>(indices.size());
+    for (size_t i = 0; i < indices.size(); ++i) msrs.entries()[i] = {indices[i], 0, 0};
+    HMVM_TRY_ASSIGN(const int taken, Ioctl(kGetMsrs, msrs.header(), "KVM_GET_MSRS"));
+    // KVM stops at the first that is none of this vCPU's: on behind it.
+    const auto read = std::min(static_cast<size_t>(taken), indices.size());
+    found.insert(found.end(), msrs.entries(), msrs.entries() + read);
+    indices = indices.subspan(std::min(read + 1, indices.size()));
+  }
+  return found;
 }
 
 Result<> Vcpu::SetXcr0(uint64_t value) const {

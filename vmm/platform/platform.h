@@ -17,6 +17,7 @@
 #include "vmm/kvm/kvm.h"
 #include "vmm/memory/dirty_pages.h"
 #include "vmm/memory/guest_memory.h"
+#include "vmm/snapshot/machine_state.pb.h"
 
 namespace hmvm {
 
@@ -78,6 +79,20 @@ class Platform {
   // Thread-safe.
   virtual void AppendOwnWrites(OwnWrites& places) const { static_cast<void>(places); }
 
+  // Finishes what the vCPU's last exit or interruption left under way in KVM, so that its registers and
+  // memory say all. Called from the vCPU's own thread, before it is held; it may execute some more of the
+  // guest.
+  virtual Result<VcpuTurn> Settle(Vcpu& vcpu) = 0;
+
+  // Guest-physical memory besides RAM that belongs to a snapshot.
+  virtual std::span<const GuestMemory::Region> OwnMemory() const { return {}; }
+  // vCPUs and what the platform itself keeps; after Load(), with all threads held. The error names what KVM
+  // does not tell.
+  virtual Result<> Save(snapshot::MachineState& state) const = 0;
+  // In place of Load(), on a platform made with context.restored, when RAM and OwnMemory() are filled. A
+  // state is as far to be believed as the guest's own words.
+  virtual Result<> Restore(const snapshot::MachineState& state) = 0;
+
   // No vCPU has run for a while and soon they will: tells the guest, so that its watchdogs don't take the
   // pause for a hang. Its clocks went on, as the host's did.
   virtual void BeforeResume() = 0;
@@ -100,6 +115,7 @@ struct PlatformContext {
   EventLoop* loop;      // of the device thread
   uint32_t vcpus;       // at least 1; the machine refuses more than MaxVcpus() before Load()
   bool emulated_ring0;  // what the host probe found: KVM interprets the guest's ring 0
+  bool restored;        // Restore() comes in place of Load(): the platform's own memory is left to it
 };
 
 Result<std::unique_ptr<Platform>> CreateHardwarePlatform(const PlatformContext& context);

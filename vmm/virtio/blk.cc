@@ -389,6 +389,33 @@ void Blk::Finish(uint16_t tag, Status status) {
   free_tags_.push_back(tag);
 }
 
+Result<> Blk::Drain() {
+  if (!active_) return {};
+  if (throttle_) {
+    // A snapshot does not wait for a limit: at most a queue of requests is done early.
+    for (HeldRequests* held : {&throttle_->reads, &throttle_->writes}) {
+      for (; !held->empty(); held->Pop()) Prepare(held->front());
+    }
+    HMVM_TRY(io_->Submit());
+  }
+  while (in_flight_ > 0) {
+    const auto completion = io_->Take(/*wait=*/true);
+    if (!completion) return Error{EIO, "disk " + options_.name + " has requests that do not end"};
+    Complete(*completion);
+    HMVM_TRY(io_->Submit());  // the rest of a short transfer
+  }
+  if (active_->queues[0].ShouldSignal()) active_->interrupt->SignalUsed();
+  return {};
+}
+
+void Blk::Save(snapshot::VirtioState* state) const { state->mutable_blk()->set_sectors(sectors_); }
+
+Result<> Blk::Restore(const snapshot::VirtioState& state) {
+  if (!state.has_blk()) return Error{EINVAL, "no state of a disk"};
+  if (active_ && state.blk().sectors() != sectors_) active_->interrupt->SignalConfig();
+  return {};
+}
+
 CounterList Blk::Counters() const {
   return {{"reads", reads_},
           {"writes", writes_},

@@ -45,6 +45,11 @@ class Blk final : public VirtioDevice {
   Result<> Activate(Activation activation) override;
   void Reset() override;
   bool OnQueueNotify(uint16_t queue) override;
+  Result<> Drain() override;
+  std::vector<QueueState> QueueStates() const override { return StatesOf(active_); }
+  void Save(snapshot::VirtioState* state) const override;
+  // The file may be of another size than the saved device's: the driver hears of it.
+  Result<> Restore(const snapshot::VirtioState& state) override;
   CounterList Counters() const override;
 
  private:

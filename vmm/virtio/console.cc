@@ -165,6 +165,29 @@ Result<bool> Console::Receive() {
   return budget == 0;
 }
 
+std::vector<QueueState> Console::QueueStates() const {
+  std::vector<QueueState> states = StatesOf(active_);
+  if (receive_held_) --states[kReceiveQueue].next_available;
+  return states;
+}
+
+void Console::Save(snapshot::VirtioState* state) const {
+  std::string* const backlog = state->mutable_console()->mutable_backlog();
+  for (const iovec& part : backlog_.Parts()) {
+    backlog->append(static_cast<const char*>(part.iov_base), part.iov_len);
+  }
+}
+
+Result<> Console::Restore(const snapshot::VirtioState& state) {
+  if (!state.has_console()) return Error{EINVAL, "no state of a console"};
+  const std::string& backlog = state.console().backlog();
+  if (backlog.size() > kBufferBytes) return Error{EINVAL, "more output than the console holds back"};
+  if (!options_.output.valid()) return {};
+  backlog_.Append(std::as_bytes(std::span(backlog)));
+  Flush();
+  return {};
+}
+
 CounterList Console::Counters() const {
   return {{"output_bytes", output_bytes_}, {"dropped_bytes", dropped_bytes_}, {"input_bytes", input_bytes_}};
 }

@@ -35,6 +35,9 @@ class Console final : public VirtioDevice {
   Result<> Activate(Activation activation) override;
   void Reset() override;
   bool OnQueueNotify(uint16_t queue) override;
+  std::vector<QueueState> QueueStates() const override;
+  void Save(snapshot::VirtioState* state) const override;
+  Result<> Restore(const snapshot::VirtioState& state) override;
   CounterList Counters() const override;
 
  private:

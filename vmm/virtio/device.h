@@ -7,6 +7,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <mutex>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -14,6 +15,7 @@
 #include <vector>
 
 #include "base/result.h"
+#include "vmm/snapshot/machine_state.pb.h"
 #include "vmm/virtio/queue.h"
 
 namespace hmvm {
@@ -71,6 +73,18 @@ class VirtioDevice {
   // amount of work; true: there is more to do, call again after the others had their turn.
   virtual bool OnQueueNotify(uint16_t queue) = 0;
 
+  // For snapshots, while no vCPU runs and the device thread is held.
+  //
+  // Ends what is in flight outside the guest. The error says what does not end.
+  virtual Result<> Drain() { return {}; }
+  // How far each queue has come; none while inactive. A chain that the device holds counts as not yet taken.
+  virtual std::vector<QueueState> QueueStates() const = 0;
+  // What there is besides features and queues.
+  virtual void Save(snapshot::VirtioState*) const {}
+  // Goes on from there: on a new device, activated already if the saved one was. The state may have come from
+  // anybody: it is checked as a driver's words are.
+  virtual Result<> Restore(const snapshot::VirtioState&) { return {}; }
+
   virtual CounterList Counters() const = 0;
 
   std::mutex& mutex() const { return mutex_; }
@@ -78,6 +92,14 @@ class VirtioDevice {
  private:
   mutable std::mutex mutex_;
 };
+
+// QueueStates() of a device that holds no chain.
+inline std::vector<QueueState> StatesOf(const std::optional<Activation>& active) {
+  std::vector<QueueState> states;
+  if (!active) return states;
+  for (const Queue& queue : active->queues) states.push_back(queue.state());
+  return states;
+}
 
 // ReadConfig for a device whose whole configuration space is the object `config`.
 template <typename Config>

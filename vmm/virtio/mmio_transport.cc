@@ -247,7 +247,8 @@ void MmioTransport::WriteStatus(uint32_t value) {
     // The driver reads the bit back to see whether we agree (§3.1.1 step 6).
     if (bit == VIRTIO_CONFIG_S_FEATURES_OK && !FeaturesAcceptable()) break;
     status_ |= bit;
-    if (bit == VIRTIO_CONFIG_S_DRIVER_OK) Activate();
+    if (bit != VIRTIO_CONFIG_S_DRIVER_OK) continue;
+    if (const auto activated = Activate(); !activated.has_value()) SetNeedsReset(activated.error());
   }
   // Features we do not take, or a step before its turn (§3.1.1).
   if ((value & ~status_ & ~VIRTIO_CONFIG_S_NEEDS_RESET) != 0) Refuse();
@@ -258,16 +259,14 @@ bool MmioTransport::FeaturesAcceptable() const {
          (driver_features_ >> VIRTIO_F_VERSION_1 & 1) != 0;
 }
 
-void MmioTransport::Activate() {
+Result<> MmioTransport::Activate() {
   Activation activation{.queues = {}, .features = driver_features_, .interrupt = this};
   for (size_t index = 0; index < queues_.size(); ++index) {
     auto queue = Queue::Create(memory_, queues_[index], driver_features_);
-    if (!queue.has_value()) return SetNeedsReset(Wrap("queue " + std::to_string(index), queue.error()));
+    if (!queue.has_value()) return Wrap("queue " + std::to_string(index), queue.error());
     activation.queues.push_back(std::move(*queue));
   }
-  if (auto activated = device_->Activate(std::move(activation)); !activated.has_value()) {
-    SetNeedsReset(activated.error());
-  }
+  return device_->Activate(std::move(activation));
 }
 
 void MmioTransport::Reset() {
@@ -280,6 +279,95 @@ void MmioTransport::Reset() {
   std::ranges::fill(queues_, QueueState{});
   interrupt_status_.store(0);
   ++resets_;
+}
+
+Result<> MmioTransport::Save(snapshot::VirtioState* state) {
+  std::lock_guard lock(device_->mutex());
+  HMVM_TRY(device_->Drain());
+  state->set_name(std::string(device_->Name()));
+  state->set_device_id(device_->DeviceId());
+  state->set_status(status_);
+  state->set_device_features_select(device_features_select_);
+  state->set_driver_features_select(driver_features_select_);
+  state->set_driver_features(driver_features_);
+  state->set_queue_select(queue_select_);
+  const std::vector<QueueState> active = device_->QueueStates();
+  for (size_t index = 0; index < queues_.size(); ++index) {
+    // A queue that the driver does not use is known here alone.
+    const QueueState& queue = index < active.size() && active[index].ready ? active[index] : queues_[index];
+    snapshot::VirtqueueState* const saved = state->add_queues();
+    saved->set_size(queue.size);
+    saved->set_ready(queue.ready);
+    saved->set_descriptors(queue.descriptors.value);
+    saved->set_available(queue.available.value);
+    saved->set_used(queue.used.value);
+    saved->set_next_available(queue.next_available);
+    saved->set_next_used(queue.next_used);
+    saved->set_signalled_used(queue.signalled_used);
+  }
+  state->set_interrupt_status(interrupt_status_.load());
+  state->set_config_generation(config_generation_.load());
+  device_->Save(state);
+  return {};
+}
+
+Result<> MmioTransport::Restore(const snapshot::VirtioState& state) {
+  std::lock_guard lock(device_->mutex());
+  HMVM_TRY(RestoreRegisters(state));
+  const bool needs_reset = (status_ & VIRTIO_CONFIG_S_NEEDS_RESET) != 0;
+  if ((status_ & VIRTIO_CONFIG_S_DRIVER_OK) != 0) {
+    // What the driver broke, for which it was told to reset, stays broken.
+    if (const auto activated = Activate(); !activated.has_value() && !needs_reset) return activated.error();
+  }
+  HMVM_TRY(device_->Restore(state));
+  // An interrupt, a notification may have been on its way; one too many harms neither side.
+  if (interrupt_status_.load() != 0) line_->Trigger();
+  for (const UniqueFd& notify : notify_fds_) ::eventfd_write(notify.get(), 1);
+  return {};
+}
+
+Result<> MmioTransport::RestoreRegisters(const snapshot::VirtioState& state) {
+  if (state.device_id() != device_->DeviceId()) {
+    return Error{EINVAL, "virtio device id " + std::to_string(state.device_id()) + " in place of " +
+                             std::to_string(device_->DeviceId())};
+  }
+  if (static_cast<size_t>(state.queues_size()) != queues_.size()) {
+    return Error{EINVAL, std::to_string(state.queues_size()) + " queues in place of " +
+                             std::to_string(queues_.size())};
+  }
+  // The bits of the status come one after the other (§3.1.1), these two beside them.
+  constexpr uint32_t kBeside = VIRTIO_CONFIG_S_FAILED | VIRTIO_CONFIG_S_NEEDS_RESET;
+  constexpr uint32_t kSteps[] = {
+      0, VIRTIO_CONFIG_S_ACKNOWLEDGE, VIRTIO_CONFIG_S_ACKNOWLEDGE | VIRTIO_CONFIG_S_DRIVER,
+      VIRTIO_CONFIG_S_ACKNOWLEDGE | VIRTIO_CONFIG_S_DRIVER | VIRTIO_CONFIG_S_FEATURES_OK,
+      VIRTIO_CONFIG_S_ACKNOWLEDGE | VIRTIO_CONFIG_S_DRIVER | VIRTIO_CONFIG_S_FEATURES_OK |
+          VIRTIO_CONFIG_S_DRIVER_OK};
+  if (std::ranges::find(kSteps, state.status() & ~kBeside) == std::end(kSteps)) {
+    return Error{EINVAL, "device status " + std::to_string(state.status())};
+  }
+  status_ = state.status();
+  driver_features_ = state.driver_features();
+  if ((status_ & VIRTIO_CONFIG_S_FEATURES_OK) != 0 && !FeaturesAcceptable()) {
+    return Error{EINVAL, "the driver uses features that this device has not"};
+  }
+  for (size_t index = 0; index < queues_.size(); ++index) {
+    const snapshot::VirtqueueState& saved = state.queues(static_cast<int>(index));
+    if (saved.size() > device_->QueueSizes()[index]) return Error{EINVAL, "queue that is too large"};
+    queues_[index] = {.size = static_cast<uint16_t>(saved.size()),
+                      .ready = saved.ready(),
+                      .descriptors = GuestAddress{saved.descriptors()},
+                      .available = GuestAddress{saved.available()},
+                      .used = GuestAddress{saved.used()},
+                      .next_available = static_cast<uint16_t>(saved.next_available()),
+                      .next_used = static_cast<uint16_t>(saved.next_used()),
+                      .signalled_used = static_cast<uint16_t>(saved.signalled_used())};
+  }
+  device_features_select_ = state.device_features_select();
+  driver_features_select_ = state.driver_features_select();
+  queue_select_ = state.queue_select();
+  interrupt_status_ = state.interrupt_status() & (VIRTIO_MMIO_INT_VRING | VIRTIO_MMIO_INT_CONFIG);
+  config_generation_ = state.config_generation();
+  return {};
 }
 
 CounterList MmioTransport::Counters() const {

@@ -36,6 +36,13 @@ class MmioTransport final : public BusDevice, private Interrupt {
   void Read(uint64_t offset, std::span<std::byte> data) override;
   void Write(uint64_t offset, std::span<const std::byte> data) override;
 
+  // The device's state and the registers, with all threads of the machine held. What is in flight ends first;
+  // the error names a device where it does not.
+  Result<> Save(snapshot::VirtioState* state);
+  // Puts a new transport and its device there, as if the driver had done it, and has the device look at its
+  // queues once. EINVAL when no driver could have done it with this device.
+  Result<> Restore(const snapshot::VirtioState& state);
+
   // "blk0.requests", ...: the device's counters and the transport's own. Thread-safe.
   CounterList Counters() const;
 
@@ -55,7 +62,8 @@ class MmioTransport final : public BusDevice, private Interrupt {
   void WriteDriverFeatures(uint32_t value);
   void WriteQueueRegister(uint64_t offset, uint32_t value);
   bool FeaturesAcceptable() const;
-  void Activate();
+  Result<> Activate();
+  Result<> RestoreRegisters(const snapshot::VirtioState& state);
   void Reset();
   void OnNotify(uint16_t queue);
   // What the specification forbids the driver is ignored and counted.

@@ -66,6 +66,7 @@ class EchoDevice : public VirtioDevice {
     if (active->queues[queue].ShouldSignal()) active->interrupt->SignalUsed();
     return true;  // one at a time
   }
+  std::vector<QueueState> QueueStates() const override { return StatesOf(active); }
   CounterList Counters() const override { return {{"requests", 7}}; }
 
   static constexpr uint16_t kSizes[] = {8, 16};

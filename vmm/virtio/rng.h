@@ -18,6 +18,7 @@ class Rng final : public VirtioDevice {
   Result<> Activate(Activation activation) override;
   void Reset() override { active_.reset(); }
   bool OnQueueNotify(uint16_t queue) override;
+  std::vector<QueueState> QueueStates() const override { return StatesOf(active_); }
   CounterList Counters() const override;
 
  private:

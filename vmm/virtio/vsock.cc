@@ -116,6 +116,27 @@ Result<bool> Vsock::GivePackets() {
   return (budget == 0 && backend_->HasPacket()) || (!accepted && backend_->AcceptsPackets());
 }
 
+std::vector<QueueState> Vsock::QueueStates() const {
+  std::vector<QueueState> states = StatesOf(active_);
+  if (rx_held_) --states[kRxQueue].next_available;
+  return states;
+}
+
+void Vsock::Save(snapshot::VirtioState* state) const {
+  snapshot::VsockState* const vsock = state->mutable_vsock();
+  vsock->set_guest_cid(guest_cid_);
+  backend_->Save(vsock);
+}
+
+Result<> Vsock::Restore(const snapshot::VirtioState& state) {
+  if (!state.has_vsock()) return Error{EINVAL, "no state of a vsock device"};
+  if (state.vsock().guest_cid() != guest_cid_) {
+    return Error{EINVAL, "the guest's vsock address is " + std::to_string(state.vsock().guest_cid()) +
+                             ", not " + std::to_string(guest_cid_)};
+  }
+  return active_ ? backend_->Restore(state.vsock()) : Result<>();
+}
+
 CounterList Vsock::Counters() const {
   CounterList counters = {{"rx_packets", rx_packets_},
                           {"tx_packets", tx_packets_},

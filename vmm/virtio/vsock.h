@@ -41,6 +41,10 @@ class Vsock final : public VirtioDevice {
   Result<> Activate(Activation activation) override;
   void Reset() override;
   bool OnQueueNotify(uint16_t queue) override;
+  std::vector<QueueState> QueueStates() const override;
+  // The agent's channel goes on, on the new device's Options::agent; to all others the guest gets a RST.
+  void Save(snapshot::VirtioState* state) const override;
+  Result<> Restore(const snapshot::VirtioState& state) override;
   CounterList Counters() const override;
 
  private:

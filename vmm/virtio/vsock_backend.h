@@ -33,6 +33,10 @@ class VsockBackend {
   // The guest has forgotten all its connections. From any thread.
   virtual void Reset() = 0;
 
+  virtual void Save(snapshot::VsockState* state) const = 0;
+  // On a new backend.
+  virtual Result<> Restore(const snapshot::VsockState& state) = 0;
+
   virtual CounterList Counters() const = 0;
 };
 

@@ -59,6 +59,44 @@ VsockConnection::VsockConnection(Origin origin, uint64_t guest_cid, VsockPorts p
       send_request_(origin == Origin::kHost),
       send_response_(origin == Origin::kGuest) {}
 
+Result<std::unique_ptr<VsockConnection>> VsockConnection::Restore(const snapshot::VsockConnectionState& state,
+                                                                  uint64_t guest_cid, UniqueFd socket) {
+  if (state.backlog().size() > kBufferBytes) return Error{EINVAL, "more bytes than a vsock connection holds"};
+  if (state.guest_ended() && state.guest_reads_no_more()) {
+    return Error{EINVAL, "vsock connection that has ended"};
+  }
+  const VsockPorts ports = {.host = state.host_port(), .guest = state.guest_port()};
+  auto connection = std::make_unique<VsockConnection>(Origin::kGuest, guest_cid, ports, std::move(socket));
+  connection->send_response_ = state.send_response();
+  connection->send_credit_update_ = !state.send_response();  // which the guest may have missed
+  connection->guest_ended_ = state.guest_ended();
+  connection->guest_reads_no_more_ = state.guest_reads_no_more();
+  if (state.guest_reads_no_more()) ::shutdown(connection->fd(), SHUT_RD);
+  connection->sent_bytes_ = state.sent_bytes();
+  connection->guest_forwarded_ = state.guest_forwarded();
+  connection->guest_buffer_ = state.guest_buffer();
+  connection->forwarded_bytes_ = state.forwarded_bytes();
+  connection->backlog_.Append(std::as_bytes(std::span(state.backlog())));
+  return connection;
+}
+
+snapshot::VsockConnectionState VsockConnection::Save() const {
+  snapshot::VsockConnectionState state;
+  state.set_host_port(ports_.host);
+  state.set_guest_port(ports_.guest);
+  state.set_send_response(send_response_);
+  state.set_guest_ended(guest_ended_);
+  state.set_guest_reads_no_more(guest_reads_no_more_);
+  state.set_sent_bytes(sent_bytes_);
+  state.set_guest_forwarded(guest_forwarded_);
+  state.set_guest_buffer(guest_buffer_);
+  state.set_forwarded_bytes(forwarded_bytes_);
+  for (const iovec& part : backlog_.Parts()) {
+    state.mutable_backlog()->append(static_cast<const char*>(part.iov_base), part.iov_len);
+  }
+  return state;
+}
+
 void VsockConnection::OnSocketEvents(uint32_t events) {
   if (!socket_.valid()) return;
   readable_ = true;

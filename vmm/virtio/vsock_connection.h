@@ -6,11 +6,14 @@
 #include <sys/uio.h>
 
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <span>
 
 #include "base/event_loop.h"
+#include "base/result.h"
 #include "base/unique_fd.h"
+#include "vmm/snapshot/machine_state.pb.h"
 #include "vmm/virtio/byte_ring.h"
 
 namespace hmvm {
@@ -35,6 +38,12 @@ class VsockConnection {
   enum class Origin { kHost, kGuest };  // who asked for the connection
 
   VsockConnection(Origin origin, uint64_t guest_cid, VsockPorts ports, UniqueFd socket);
+  // One that the guest had in an earlier life, on a new socket. EINVAL for a state that no connection has.
+  static Result<std::unique_ptr<VsockConnection>> Restore(const snapshot::VsockConnectionState& state,
+                                                          uint64_t guest_cid, UniqueFd socket);
+  // false: it has ended, or is about to, on the host's side or both; a new socket could not go on with it.
+  bool CanBeSaved() const { return state_ == State::kEstablished && !gone_ && shutdown_ == 0; }
+  snapshot::VsockConnectionState Save() const;
 
   const VsockPorts& ports() const { return ports_; }
   int fd() const { return socket_.get(); }

@@ -65,7 +65,8 @@ void VsockMuxer::Serve() {
 
 void VsockMuxer::OnHostConnect(uint32_t guest_port, UniqueFd socket) {
   std::lock_guard lock(*options_.mutex);
-  if (!Add(VsockConnection::Origin::kHost, FreePorts(guest_port), std::move(socket))) {
+  if (Add(std::make_unique<VsockConnection>(VsockConnection::Origin::kHost, options_.guest_cid,
+                                            FreePorts(guest_port), std::move(socket))) == nullptr) {
     ++refused_;
     return;
   }
@@ -81,9 +82,9 @@ VsockPorts VsockMuxer::FreePorts(uint32_t guest_port) {
   return ports;
 }
 
-bool VsockMuxer::Add(VsockConnection::Origin origin, VsockPorts ports, UniqueFd socket) {
-  if (connections_.size() + draining_.size() >= kMaxConnections) return false;
-  auto connection = std::make_unique<VsockConnection>(origin, options_.guest_cid, ports, std::move(socket));
+// nullptr when there can't be one more.
+VsockConnection* VsockMuxer::Add(std::unique_ptr<VsockConnection> connection) {
+  if (connections_.size() + draining_.size() >= kMaxConnections) return nullptr;
   // Edge-triggered: a connection keeps in mind what it may do until the socket says no, so that one that has
   // to wait for the guest costs nothing.
   auto watch = loop_.OnEvents(connection->fd(), EPOLLIN | EPOLLOUT | EPOLLET,
@@ -91,13 +92,13 @@ bool VsockMuxer::Add(VsockConnection::Origin origin, VsockPorts ports, UniqueFd 
                                 OnSocketEvents(connection, events);
                                 return {};
                               });
-  if (!watch.has_value()) return false;
+  if (!watch.has_value()) return nullptr;
   connection->SetWatch(std::move(*watch));
   VsockConnection* added = connection.get();
-  connections_.emplace(ports, std::move(connection));
+  connections_.emplace(added->ports(), std::move(connection));
   ++accepted_;
   Settle(added);
-  return true;
+  return added;
 }
 
 void VsockMuxer::OnSocketEvents(VsockConnection* connection, uint32_t events) {
@@ -123,14 +124,18 @@ void VsockMuxer::OnPacket(const virtio_vsock_hdr& header, std::span<iovec> paylo
 }
 
 void VsockMuxer::OnGuestConnect(const virtio_vsock_hdr& request) {
+  const bool is_agent = request.dst_port == kAgentPort;
   UniqueFd socket = ConnectHost(request.dst_port);
   const VsockPorts ports{.host = request.dst_port, .guest = request.src_port};
-  if (!socket.valid() || !Add(VsockConnection::Origin::kGuest, ports, std::move(socket)))
-    return Refuse(request);
+  if (!socket.valid()) return Refuse(request);
+  VsockConnection* connection = Add(std::make_unique<VsockConnection>(
+      VsockConnection::Origin::kGuest, options_.guest_cid, ports, std::move(socket)));
+  if (connection == nullptr) return Refuse(request);
+  if (is_agent) agent_ = ports;
   // The request carries the guest's first credit.
   virtio_vsock_hdr credit = request;
   credit.op = VIRTIO_VSOCK_OP_CREDIT_UPDATE;
-  connections_.at(ports)->OnPacket(credit, {});
+  connection->OnPacket(credit, {});
 }
 
 UniqueFd VsockMuxer::ConnectHost(uint32_t port) {
@@ -152,12 +157,16 @@ UniqueFd VsockMuxer::ConnectHost(uint32_t port) {
 void VsockMuxer::Refuse(const virtio_vsock_hdr& header) {
   if (header.op == VIRTIO_VSOCK_OP_RST) return;  // no answer to an answer
   ++refused_;
+  SendReset({.host = header.dst_port, .guest = header.src_port}, header.type);
+}
+
+void VsockMuxer::SendReset(VsockPorts ports, uint16_t type) {
   resets_.push_back({.src_cid = VMADDR_CID_HOST,
                      .dst_cid = options_.guest_cid,
-                     .src_port = header.dst_port,
-                     .dst_port = header.src_port,
+                     .src_port = ports.host,
+                     .dst_port = ports.guest,
                      .len = 0,
-                     .type = header.type,
+                     .type = type,
                      .op = VIRTIO_VSOCK_OP_RST,
                      .flags = 0,
                      .buf_alloc = 0,
@@ -217,6 +226,51 @@ void VsockMuxer::Reset() {
   connections_.clear();
   for (const auto& connection : *dead) connection->discarded = true;
   loop_.Post([dead] {});
+}
+
+void VsockMuxer::Save(snapshot::VsockState* state) const {
+  state->set_next_host_port(next_host_port_);
+  const auto add_reset = [state](const VsockPorts& ports, uint16_t type) {
+    snapshot::VsockPeer* const peer = state->add_resets();
+    peer->set_host_port(ports.host);
+    peer->set_guest_port(ports.guest);
+    peer->set_type(type);
+  };
+  for (const virtio_vsock_hdr& header : resets_) {
+    add_reset({.host = header.src_port, .guest = header.dst_port}, header.type);
+  }
+  for (const auto& [ports, connection] : connections_) {
+    if (agent_ == ports && connection->CanBeSaved()) {
+      *state->mutable_agent() = connection->Save();
+    } else if (!connection->GoneForGuest()) {
+      add_reset(ports, VIRTIO_VSOCK_TYPE_STREAM);
+    }
+  }
+}
+
+Result<> VsockMuxer::Restore(const snapshot::VsockState& state) {
+  if (static_cast<size_t>(state.resets_size()) > kMaxResets + kMaxConnections) {
+    return Error{EINVAL, "more vsock connections than there can be"};
+  }
+  if (state.next_host_port() < kFirstHostPort || state.next_host_port() > kLastHostPort) {
+    return Error{EINVAL, "vsock port outside its range"};
+  }
+  next_host_port_ = state.next_host_port();
+  for (const snapshot::VsockPeer& peer : state.resets()) {
+    SendReset({.host = peer.host_port(), .guest = peer.guest_port()}, static_cast<uint16_t>(peer.type()));
+  }
+  if (!state.has_agent()) return {};
+  if (!options_.agent.valid()) {
+    SendReset({.host = state.agent().host_port(), .guest = state.agent().guest_port()},
+              VIRTIO_VSOCK_TYPE_STREAM);
+    return {};
+  }
+  HMVM_TRY_ASSIGN(auto connection,
+                  VsockConnection::Restore(state.agent(), options_.guest_cid, std::move(options_.agent)));
+  const VsockConnection* added = Add(std::move(connection));
+  if (added == nullptr) return Error{0, "the agent's socket can't be waited for"};
+  agent_ = added->ports();
+  return {};
 }
 
 CounterList VsockMuxer::Counters() const {

@@ -6,6 +6,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -41,6 +42,8 @@ class VsockMuxer final : public VsockBackend {
   bool HasPacket() const override { return !resets_.empty() || !ready_.empty(); }
   std::optional<virtio_vsock_hdr> NextPacket(std::span<iovec> room) override;
   void Reset() override;
+  void Save(snapshot::VsockState* state) const override;
+  Result<> Restore(const snapshot::VsockState& state) override;
   CounterList Counters() const override;
 
  private:
@@ -64,10 +67,11 @@ class VsockMuxer final : public VsockBackend {
   void OnHostConnect(uint32_t guest_port, UniqueFd socket);
   void OnGuestConnect(const virtio_vsock_hdr& request);
   UniqueFd ConnectHost(uint32_t port);
-  bool Add(VsockConnection::Origin origin, VsockPorts ports, UniqueFd socket);
+  VsockConnection* Add(std::unique_ptr<VsockConnection> connection);
   void OnSocketEvents(VsockConnection* connection, uint32_t events);
   VsockPorts FreePorts(uint32_t guest_port);
   void Refuse(const virtio_vsock_hdr& header);
+  void SendReset(VsockPorts ports, uint16_t type);
   // After anything happened to a connection: queues it for sending, or takes it out when it is done.
   void Settle(VsockConnection* connection);
   void TakeOut(VsockConnection* connection);
@@ -81,6 +85,7 @@ class VsockMuxer final : public VsockBackend {
   std::vector<std::unique_ptr<VsockConnection>> draining_;
   ReadyList ready_;                      // have something for the guest; in turn
   std::deque<virtio_vsock_hdr> resets_;  // answers to packets of no connection, see AcceptsPackets
+  std::optional<VsockPorts> agent_;      // of the connection that got Options::agent
   uint32_t next_host_port_ = 1u << 30;   // out of the way of ports that services use
 
   uint64_t accepted_ = 0;

@@ -2,6 +2,7 @@
 // PIT, interrupts by irqfd, kvm-clock, the TSC deadline timer, an MP table, and the 64-bit boot protocol.
 #include <algorithm>
 #include <array>
+#include <utility>
 
 #include "vmm/boot/boot_params.h"
 #include "vmm/boot/bzimage.h"
@@ -9,7 +10,9 @@
 #include "vmm/boot/elf.h"
 #include "vmm/boot/mptable.h"
 #include "vmm/devices/serial.h"
+#include "vmm/kvm/vcpu_state.h"
 #include "vmm/platform/hardware/exits.h"
+#include "vmm/platform/hardware/irqchip_state.h"
 #include "vmm/platform/hardware/irqfd_line.h"
 #include "vmm/platform/hardware/vcpu_setup.h"
 #include "vmm/platform/platform.h"
@@ -86,6 +89,10 @@ class HardwarePlatform final : public Platform {
     return HandleExit(vcpu, context_);
   }
 
+  Result<VcpuTurn> Settle(Vcpu& vcpu) override;
+  Result<> Save(snapshot::MachineState& state) const override;
+  Result<> Restore(const snapshot::MachineState& state) override;
+
   void BeforeResume() override {
     // EINVAL: the guest does not use kvm-clock, and hears nothing.
     for (Vcpu& vcpu : vcpus_) static_cast<void>(vcpu.Ioctl(KVM_KVMCLOCK_CTRL, nullptr, "KVM_KVMCLOCK_CTRL"));
@@ -94,7 +101,7 @@ class HardwarePlatform final : public Platform {
   std::vector<std::pair<std::string, uint64_t>> Counters() const override { return exits_.Values(); }
 
  private:
-  Result<> MakeVcpus(uint64_t entry);
+  Result<> MakeVcpus();
 
   const PlatformContext context_;
   std::vector<Vcpu> vcpus_;
@@ -112,10 +119,13 @@ Result<> HardwarePlatform::Load(const BootSource& source) {
   HMVM_TRY(WriteBootParams(memory, kernel.layout, command_line, source.initrd));
   HMVM_TRY(memory.WriteBytes(GuestAddress{kMpTableAddress}, MakeMpTable(context_.vcpus)));
   HMVM_TRY(WriteBootTables(memory));
-  return MakeVcpus(kernel.entry);
+  HMVM_TRY(MakeVcpus());
+  for (const Vcpu& vcpu : vcpus_) HMVM_TRY(SetFirmwareState(vcpu));
+  // The others wait in KVM for the boot vCPU's INIT and SIPI.
+  return SetBootRegisters(vcpus_.front(), kernel.entry);
 }
 
-Result<> HardwarePlatform::MakeVcpus(uint64_t entry) {
+Result<> HardwarePlatform::MakeVcpus() {
   const CpuidPolicy policy = {.vcpus = context_.vcpus,
                               .tsc_deadline_timer = context_.vm->Capability(KVM_CAP_TSC_DEADLINE_TIMER) != 0,
                               .emulated_ring0 = context_.emulated_ring0};
@@ -124,11 +134,40 @@ Result<> HardwarePlatform::MakeVcpus(uint64_t entry) {
   for (uint32_t index = 0; index < context_.vcpus; ++index) {
     HMVM_TRY_ASSIGN(Vcpu vcpu, context_.vm->CreateVcpu(index));
     HMVM_TRY(vcpu.SetCpuid(CpuidOfVcpu(common, index, context_.vcpus)));
-    HMVM_TRY(SetFirmwareState(vcpu));
     vcpus_.push_back(std::move(vcpu));
   }
-  // The others wait in KVM for the boot vCPU's INIT and SIPI.
-  return SetBootRegisters(vcpus_.front(), entry);
+  return {};
+}
+
+Result<VcpuTurn> HardwarePlatform::Settle(Vcpu& vcpu) {
+  // KVM completes an exit on its way in, even if it then turns back.
+  for (;;) {
+    vcpu.run().immediate_exit = 1;
+    HMVM_TRY_ASSIGN(VcpuTurn turn, RunOnce(vcpu));
+    if (turn.kind != VcpuTurn::Kind::kContinue) return turn;
+  }
+}
+
+Result<> HardwarePlatform::Save(snapshot::MachineState& state) const {
+  HMVM_TRY_ASSIGN(const std::vector<uint32_t> msrs, context_.kvm->MsrIndices());
+  for (const Vcpu& vcpu : vcpus_) {
+    HMVM_TRY_ASSIGN(*state.add_vcpus(), SaveVcpu(vcpu, msrs, /*has_apic=*/true));
+  }
+  return SaveIrqchip(*context_.vm, *state.mutable_hardware());
+}
+
+Result<> HardwarePlatform::Restore(const snapshot::MachineState& state) {
+  if (!state.has_hardware() || std::cmp_not_equal(state.vcpus_size(), context_.vcpus)) {
+    return Error{EINVAL, "no state of " + std::to_string(context_.vcpus) + " vCPUs of the hardware platform"};
+  }
+  HMVM_TRY(MakeVcpus());
+  HMVM_TRY(RestoreIrqchip(*context_.vm, state.hardware()));
+  for (const Vcpu& vcpu : vcpus_) {
+    const auto restored = RestoreVcpu(vcpu, state.vcpus(static_cast<int>(vcpu.index())), /*has_apic=*/true);
+    if (!restored.has_value()) return Wrap("vCPU " + std::to_string(vcpu.index()), restored.error());
+  }
+  BeforeResume();
+  return {};
 }
 
 }  // namespace

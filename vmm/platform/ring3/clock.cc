@@ -96,14 +96,21 @@ void Clock::Follow(const TscMoment& now, bool after_pause) {
   }
 }
 
-void Clock::Publish(PvclockTime* area) const {
+void Clock::GoOnFrom(uint64_t ns) {
+  std::lock_guard lock(mutex_);
+  const uint64_t tsc = ReadTsc();
+  host_minus_guest_ns_ -= static_cast<int64_t>(ns - line_.At(tsc));
+  line_ = {tsc, ns, line_.scale};
+}
+
+void Clock::Publish(PvclockTime* area, bool after_pause) const {
   std::lock_guard lock(mutex_);
   if (std::ranges::find(areas_, area) == areas_.end()) {
     if (areas_.size() == kMostAreas) areas_.pop_front();
     areas_.push_back(area);
   }
   BeginWrite(area->version);
-  Write(area, false);
+  Write(area, after_pause);
   EndWrite(area->version);
 }
 

@@ -31,9 +31,8 @@ struct TscScale {
 // System time of one machine. Thread-safe.
 class Clock {
  public:
-  // At the TSC's value `tsc` it is `ns` (a machine that goes on where it was: what NowNs() said then), and
-  // `khz` is its rate until it has followed the host's clock twice.
-  Clock(uint32_t khz, uint64_t tsc, uint64_t ns = 0) : line_{tsc, ns, TscScale::FromKhz(khz)} {}
+  // At the TSC's value `tsc` it is 0, and `khz` is its rate until it has followed the host's clock twice.
+  Clock(uint32_t khz, uint64_t tsc) : line_{tsc, 0, TscScale::FromKhz(khz)} {}
 
   static uint64_t ReadTsc();
   uint64_t NowNs() const;
@@ -45,9 +44,13 @@ class Clock {
   // not run, so that its watchdogs don't take the time for a hang.
   void Follow(const TscMoment& now, bool after_pause = false);
 
-  // Fills a pvclock area that the guest may be reading, and keeps it up to date from then on.
-  void Publish(PvclockTime* area) const;
-  // The areas that are kept up to date now.
+  // From now on it is `ns`: for a machine that goes on where another ended. Before areas are published.
+  void GoOnFrom(uint64_t ns);
+
+  // Fills a pvclock area that the guest may be reading, and keeps it up to date from then on. `after_pause`:
+  // as for Follow().
+  void Publish(PvclockTime* area, bool after_pause = false) const;
+  // The areas that are kept up to date now, the oldest first.
   std::vector<const PvclockTime*> Areas() const;
   // The wall clock at system time 0, into `info`.
   void PublishWallClock(SharedInfo* info) const;

@@ -143,6 +143,54 @@ int64_t EventChannels::Status(uint32_t port, EventStatus* status) const {
   return 0;
 }
 
+void EventChannels::Save(snapshot::Ring3State& state) const {
+  std::lock_guard lock(mutex_);
+  for (uint32_t i = 1; i < kEventChannels; ++i) {
+    const Port& port = ports_[i];
+    if (port.use == Use::kFree || (port.use == Use::kDevice && port.vcpu == 0)) continue;
+    snapshot::Ring3Port* const saved = state.add_ports();
+    saved->set_port(i);
+    saved->set_use(port.use == Use::kDevice ? snapshot::Ring3Port::DEVICE
+                   : port.use == Use::kVirq ? snapshot::Ring3Port::VIRQ
+                                            : snapshot::Ring3Port::IPI);
+    saved->set_vcpu(port.vcpu);
+    saved->set_virq(port.virq);
+  }
+}
+
+Result<> EventChannels::Restore(const snapshot::Ring3State& state) {
+  std::lock_guard lock(mutex_);
+  for (const snapshot::Ring3Port& saved : state.ports()) {
+    if (!RestorePort(saved)) {
+      return Error{EINVAL, "event channel port " + std::to_string(saved.port()) + " can't be bound so"};
+    }
+  }
+  return {};
+}
+
+bool EventChannels::RestorePort(const snapshot::Ring3Port& saved) {
+  if (saved.port() >= kEventChannels || saved.vcpu() >= vcpu_count_ || saved.virq() >= kVirqs) return false;
+  Port& port = ports_[saved.port()];
+  const auto vcpu = static_cast<uint8_t>(saved.vcpu());
+  switch (saved.use()) {
+    case snapshot::Ring3Port::DEVICE:
+      if (port.use != Use::kDevice) return false;
+      port.vcpu = vcpu;
+      return true;
+    case snapshot::Ring3Port::VIRQ:
+      if (saved.port() == 0 || port.use != Use::kFree || virq_ports_[vcpu][saved.virq()] != 0) return false;
+      port = {.use = Use::kVirq, .vcpu = vcpu, .virq = static_cast<uint8_t>(saved.virq())};
+      virq_ports_[vcpu][saved.virq()] = saved.port();
+      return true;
+    case snapshot::Ring3Port::IPI:
+      if (saved.port() == 0 || port.use != Use::kFree) return false;
+      port = {.use = Use::kIpi, .vcpu = vcpu};
+      return true;
+    default:
+      return false;
+  }
+}
+
 bool EventChannels::Deliverable(uint32_t vcpu) const {
   VcpuInfo* const info = vcpu_info(vcpu);
   return Pending(vcpu) && std::atomic_ref<uint8_t>(info->upcall_mask).load() == 0;

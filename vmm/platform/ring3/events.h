@@ -11,6 +11,7 @@
 #include "base/result.h"
 #include "vmm/platform/ring3/layout.h"
 #include "vmm/platform/ring3/xen.h"
+#include "vmm/snapshot/machine_state.pb.h"
 
 namespace hmvm::ring3 {
 
@@ -55,6 +56,11 @@ class EventChannels {
   // While set, a Send to any port of `vcpu` names it, masked or not.
   void SetPolling(uint32_t vcpu, bool polling) { vcpus_[vcpu].polling.store(polling); }
 
+  // For snapshots. The ports that are not as a new machine has them; the bits are in guest memory.
+  void Save(snapshot::Ring3State& state) const;
+  // On a new object. EINVAL for ports that no guest could have bound so.
+  Result<> Restore(const snapshot::Ring3State& state);
+
   uint64_t sent() const { return sent_.load(std::memory_order_relaxed); }
 
  private:
@@ -71,6 +77,7 @@ class EventChannels {
 
   uint32_t VcpuOf(uint32_t port) const;
   int64_t Allocate(const Port& port);
+  bool RestorePort(const snapshot::Ring3Port& saved);
   std::optional<uint32_t> Notify(uint32_t port, uint32_t vcpu);
 
   SharedInfo* shared_;

@@ -52,6 +52,9 @@ class Hypercalls {
 
   // A single step was taken: bit 14 of DR6 until the guest clears it.
   void SetSingleStepped() { debug_status_ |= kDebugSingleStep; }
+  // DR6 as the guest reads it.
+  uint64_t debug_status() const { return debug_status_; }
+  void SetDebugStatus(uint64_t value) { debug_status_ = value; }
 
   // "mmu_update" for 1; empty for a number that is nobody's.
   static std::string_view NameOf(uint64_t number);

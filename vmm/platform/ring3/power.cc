@@ -7,32 +7,42 @@ namespace hmvm::ring3 {
 
 int64_t Power::Initialise(const StartState& state) {
   std::lock_guard lock(mutex_);
-  if (initialised_) return -EEXIST;
-  initialised_ = true;
-  start_ = state;
+  if (state_.initialised) return -EEXIST;
+  state_.initialised = true;
+  state_.start = state;
   return 0;
 }
 
 int64_t Power::Up() {
   std::lock_guard lock(mutex_);
-  if (!initialised_) return -EINVAL;
-  up_ = true;
+  if (!state_.initialised) return -EINVAL;
+  state_.up = true;
   return 0;
 }
 
 void Power::Down() {
   std::lock_guard lock(mutex_);
-  up_ = false;
+  state_.up = false;
 }
 
 bool Power::up() const {
   std::lock_guard lock(mutex_);
-  return up_;
+  return state_.up;
 }
 
 std::optional<StartState> Power::TakeStart() {
   std::lock_guard lock(mutex_);
-  return std::exchange(start_, std::nullopt);
+  return std::exchange(state_.start, std::nullopt);
+}
+
+Power::State Power::state() const {
+  std::lock_guard lock(mutex_);
+  return state_;
+}
+
+void Power::Restore(State state) {
+  std::lock_guard lock(mutex_);
+  state_ = std::move(state);
 }
 
 }  // namespace hmvm::ring3

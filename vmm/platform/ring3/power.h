@@ -21,11 +21,18 @@ class Power {
   // The state to start from: once, to the vCPU's own thread when it is up.
   std::optional<StartState> TakeStart();
 
+  struct State {
+    bool initialised = false;
+    bool up = false;
+    std::optional<StartState> start;  // until the vCPU's thread has taken it
+  };
+  State state() const;
+  // Before the vCPU's thread runs.
+  void Restore(State state);
+
  private:
   mutable std::mutex mutex_;
-  bool initialised_ = false;
-  bool up_ = false;
-  std::optional<StartState> start_;  // until the vCPU's thread has taken it
+  State state_;
 };
 
 }  // namespace hmvm::ring3

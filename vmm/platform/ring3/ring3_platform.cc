@@ -7,6 +7,7 @@
 #include "vmm/platform/ring3/clock.h"
 #include "vmm/platform/ring3/clock_follower.h"
 #include "vmm/platform/ring3/events.h"
+#include "vmm/platform/ring3/saved_state.h"
 #include "vmm/platform/ring3/vcpu_set.h"
 #include "vmm/platform/ring3/window.h"
 
@@ -43,6 +44,14 @@ class Ring3Platform : public Platform {
   void BeforeResume() override { clock_.Follow(TscMoment::Now(), /*after_pause=*/true); }
   std::span<Vcpu> vcpus() override { return vcpus_.vcpus(); }
   Result<VcpuTurn> RunOnce(Vcpu& vcpu) override { return vcpus_.runner(vcpu.index()).RunOnce(); }
+  Result<VcpuTurn> Settle(Vcpu& vcpu) override { return vcpus_.runner(vcpu.index()).Settle(); }
+  std::span<const GuestMemory::Region> OwnMemory() const override { return std::span(&own_memory_, 1); }
+  Result<> Save(snapshot::MachineState& state) const override {
+    return SaveState(*memory_, window_, clock_, events_, vcpus_, state);
+  }
+  Result<> Restore(const snapshot::MachineState& state) override {
+    return RestoreState(state, *memory_, window_, clock_, events_, vcpus_);
+  }
   std::vector<std::pair<std::string, uint64_t>> Counters() const override;
 
  private:
@@ -50,6 +59,7 @@ class Ring3Platform : public Platform {
 
   const GuestMemory* memory_;
   Window window_;
+  GuestMemory::Region own_memory_;
   Clock clock_;
   std::unique_ptr<ClockFollower> clock_follower_;
   EventChannels events_;
@@ -57,7 +67,8 @@ class Ring3Platform : public Platform {
 };
 
 Result<std::unique_ptr<Platform>> Ring3Platform::Create(const PlatformContext& context) {
-  HMVM_TRY_ASSIGN(Window window, Window::Create(*context.memory, context.vcpus));
+  HMVM_TRY_ASSIGN(Window window, context.restored ? Window::CreateUnfilled(*context.memory, context.vcpus)
+                                                  : Window::Create(*context.memory, context.vcpus));
   HMVM_TRY(window.AddTo(*context.vm));
   HMVM_TRY_ASSIGN(std::vector<Vcpu> vcpus, VcpuSet::CreateVcpus(context));
   HMVM_TRY_ASSIGN(const int tsc_khz, vcpus[0].Ioctl(KVM_GET_TSC_KHZ, nullptr, "KVM_GET_TSC_KHZ"));
@@ -71,6 +82,7 @@ Ring3Platform::Ring3Platform(const PlatformContext& context, Window window, std:
                              uint32_t tsc_khz)
     : memory_(context.memory),
       window_(std::move(window)),
+      own_memory_{GuestAddress{kPlatformWindowStart}, window_.bytes()},
       clock_(tsc_khz, Clock::ReadTsc()),
       events_(&window_.shared_info(), context.vcpus),
       vcpus_(context, std::move(vcpus), &window_, &clock_, &events_) {}

@@ -20,6 +20,16 @@ void Runstate::Enter(RunstateKind state, uint64_t now_ns, uint64_t processor_ns)
   processor_ns_ = processor_ns;
 }
 
+RunstateInfo Runstate::info() const {
+  std::lock_guard lock(mutex_);
+  return info_;
+}
+
+void Runstate::Restore(const RunstateInfo& info) {
+  std::lock_guard lock(mutex_);
+  info_ = info;
+}
+
 RunstateInfo Runstate::At(uint64_t now_ns) const {
   std::lock_guard lock(mutex_);
   RunstateInfo info = info_;

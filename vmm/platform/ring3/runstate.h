@@ -19,6 +19,11 @@ class Runstate {
   // With the time since the last Enter() counted for the state of then.
   RunstateInfo At(uint64_t now_ns) const;
 
+  // As of the last Enter().
+  RunstateInfo info() const;
+  // Goes on from `info`, on a thread that has not run yet. info.state is one of RunstateKind.
+  void Restore(const RunstateInfo& info);
+
  private:
   mutable std::mutex mutex_;
   RunstateInfo info_ = {.state = kOffline, .padding = 0, .entry_time_ns = 0, .time_ns = {}};

@@ -56,32 +56,32 @@ void FillCpu(const StartState& state, Cpu* cpu) {
   std::ranges::copy(state.traps, cpu->traps);
 }
 
-Result<> SetMsrs(const Vcpu& vcpu, const MonitorHeader& monitor) {
+}  // namespace
+
+bool CanStart(const StartState& state, const GuestMemory& memory, const Window& window) {
+  const uint64_t addresses[] = {state.registers.rip, state.registers.rsp, state.kernel_sp, state.event_entry,
+                                state.syscall_entry, state.fs_base,       state.kernel_gs, state.user_gs};
+  if (!std::ranges::all_of(addresses, IsCanonical)) return false;
+  return HasMonitor(state.root, memory, window);
+}
+
+Result<> SetConstantMsrs(const Vcpu& vcpu, const Window& window) {
   constexpr uint32_t kMsrStar = 0xc0000081;
   constexpr uint32_t kMsrLstar = 0xc0000082;
   constexpr uint32_t kMsrSyscallMask = 0xc0000084;
   // TF, DF, NT and AC are cleared on entry. Not IF: with it in the mask this KVM takes a slower path.
   const kvm_msr_entry msrs[] = {
       {.index = kMsrStar, .reserved = 0, .data = (uint64_t{0x23} << 48) | (uint64_t{0x10} << 32)},
-      {.index = kMsrLstar, .reserved = 0, .data = monitor.entry_start},
+      {.index = kMsrLstar, .reserved = 0, .data = window.header(vcpu.index()).entry_start},
       {.index = kMsrSyscallMask, .reserved = 0, .data = 0x44500},
   };
   return vcpu.SetMsrs(msrs);
 }
 
-}  // namespace
-
 std::optional<StartState> StartStateOf(const VcpuContext& context, const GuestMemory& memory,
                                        const Window& window) {
   const GuestRegisters& from = context.registers;
-  for (const uint64_t address :
-       {from.rip, from.rsp, context.kernel_sp, context.event_callback, context.syscall_callback,
-        context.fs_base, context.gs_base_kernel, context.gs_base_user}) {
-    if (!IsCanonical(address)) return std::nullopt;
-  }
-  if ((context.flags & kContextHasFpu) != 0 || !HasMonitor(context.control[3], memory, window)) {
-    return std::nullopt;
-  }
+  if ((context.flags & kContextHasFpu) != 0) return std::nullopt;
   StartState state;
   state.root = context.control[3];
   state.registers = {.rax = from.rax,
@@ -115,6 +115,7 @@ std::optional<StartState> StartStateOf(const VcpuContext& context, const GuestMe
     state.traps[vector] = {trap.address, uint64_t{trap.flags} & kTrapMasksEvents};
   }
   state.page_fault_entry = state.traps[kPageFault].handler;
+  if (!CanStart(state, memory, window)) return std::nullopt;
   return state;
 }
 
@@ -152,7 +153,7 @@ Result<> Start(const Vcpu& vcpu, const Window& window, const StartState& state) 
   sregs.gs.base = state.kernel_gs;
   HMVM_TRY(vcpu.SetSregs(sregs));
   HMVM_TRY(vcpu.SetXcr0(HostXcr0()));
-  HMVM_TRY(SetMsrs(vcpu, window.header(vcpu.index())));
+  HMVM_TRY(SetConstantMsrs(vcpu, window));
   HMVM_TRY(vcpu.SetRegs(state.registers));
   vcpu.run().kvm_valid_regs = KVM_SYNC_X86_REGS;
   return {};

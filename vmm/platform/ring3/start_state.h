@@ -34,6 +34,12 @@ struct StartState {
 std::optional<StartState> StartStateOf(const VcpuContext& context, const GuestMemory& memory,
                                        const Window& window);
 
+// A vCPU can start from it: all addresses are canonical, the root lies in RAM and has the monitor in it.
+bool CanStart(const StartState& state, const GuestMemory& memory, const Window& window);
+
+// The registers that are the same for all vCPUs at all times, and that only the VMM changes.
+Result<> SetConstantMsrs(const Vcpu& vcpu, const Window& window);
+
 // The code and stack segments of all that runs, as ring 3 is all there is.
 void SetSegments(kvm_sregs* sregs);
 

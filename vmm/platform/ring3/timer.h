@@ -21,6 +21,7 @@ class VcpuTimer {
 
   void Set(uint64_t deadline_ns);  // guest system time
   void Cancel();
+  std::optional<uint64_t> deadline_ns() const { return deadline_ns_; }
   // true once for each deadline that has passed.
   bool TakeExpired();
 

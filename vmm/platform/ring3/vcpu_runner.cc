@@ -11,6 +11,8 @@
 #include <cstring>
 
 #include "vmm/kvm/describe.h"
+#include "vmm/kvm/vcpu_state.h"
+#include "vmm/platform/ring3/saved_start.h"
 
 namespace hmvm::ring3 {
 namespace {
@@ -119,6 +121,76 @@ void VcpuRunner::Deliver() {
   // Taken before it is armed: one that is sent meanwhile is another.
   if (self().nmi_pending.exchange(false) && !traps_.DeliverNmi()) self().nmi_pending = true;
   traps_.DeliverEvent();
+}
+
+Result<VcpuTurn> VcpuRunner::Settle() {
+  constexpr uint64_t kInterruptFlag = 1 << 9;
+  kvm_run& run = vcpu_->run();
+  bool exception_under_way = false;
+  for (;;) {
+    // KVM completes an exit on its way in, even if it then turns back. But it does not tell of an int3 that
+    // it is about to deliver: that one goes first. Only exceptions of ring 3 matter, where interrupts are on.
+    if (exception_under_way) {
+      run.request_interrupt_window = 1;
+    } else {
+      run.immediate_exit = 1;
+    }
+    HMVM_TRY_ASSIGN(VcpuTurn turn, RunOnce());
+    if (turn.kind == VcpuTurn::Kind::kEnded || !self().power.up()) return turn;
+    const bool between =
+        turn.kind == VcpuTurn::Kind::kInterrupted || run.exit_reason == KVM_EXIT_IRQ_WINDOW_OPEN;
+    exception_under_way =
+        between && run.ready_for_interrupt_injection == 0 && (run.s.regs.regs.rflags & kInterruptFlag) != 0;
+    if (between && !exception_under_way) return turn;
+  }
+}
+
+Result<> VcpuRunner::Save(snapshot::VcpuState& vcpu, snapshot::Ring3Vcpu& state) const {
+  HMVM_TRY_ASSIGN(vcpu, SaveVcpu(*vcpu_, {}, /*has_apic=*/false));
+  const Power::State power = self().power.state();
+  state.set_initialised(power.initialised);
+  state.set_up(power.up);
+  if (power.start) *state.mutable_start() = SaveStart(*power.start);
+  const RunstateInfo runstate = self().runstate.info();
+  state.set_runstate(runstate.state);
+  state.set_runstate_entry_ns(runstate.entry_time_ns);
+  for (const uint64_t ns : runstate.time_ns) state.add_runstate_ns(ns);
+  state.set_runstate_area(self().runstate_area.load());
+  if (const auto deadline = timer_.deadline_ns()) state.set_timer_deadline_ns(*deadline);
+  state.set_debug_status(hypercalls_.debug_status());
+  state.set_nmi_pending(self().nmi_pending.load());
+  return {};
+}
+
+Result<> VcpuRunner::Restore(const snapshot::VcpuState& vcpu, const snapshot::Ring3Vcpu& state) {
+  HMVM_TRY(RestoreVcpu(*vcpu_, vcpu, /*has_apic=*/false));
+  HMVM_TRY(SetConstantMsrs(*vcpu_, *shared_.window));
+  HMVM_TRY_ASSIGN(vcpu_->run().s.regs.regs, vcpu_->Regs());
+  vcpu_->run().kvm_valid_regs = KVM_SYNC_X86_REGS;
+
+  Power::State power = {.initialised = state.initialised(), .up = state.up(), .start = {}};
+  if (power.up && !power.initialised) return Error{EINVAL, "vCPU that is on and has no state"};
+  if (state.has_start()) {
+    HMVM_TRY_ASSIGN(power.start, RestoreStart(state.start()));
+    if (!CanStart(*power.start, *context_.memory, *shared_.window)) {
+      return Error{EINVAL, "vCPU can't start from its state"};
+    }
+  }
+  self().power.Restore(std::move(power));
+
+  RunstateInfo runstate = {
+      .state = state.runstate(), .padding = 0, .entry_time_ns = state.runstate_entry_ns(), .time_ns = {}};
+  if (state.runstate() > kOffline || state.runstate_ns_size() != std::ssize(runstate.time_ns)) {
+    return Error{EINVAL, "no runstate"};
+  }
+  std::ranges::copy(state.runstate_ns(), runstate.time_ns);
+  self().runstate.Restore(runstate);
+  self().runstate_area = state.runstate_area();
+  if (state.has_timer_deadline_ns()) timer_.Set(state.timer_deadline_ns());
+  hypercalls_.SetDebugStatus(state.debug_status());
+  self().nmi_pending = state.nmi_pending();
+  vcpu_->Kick();
+  return {};
 }
 
 // KVM_RUN. Who wants translations flushed sets flush_requested, then reads `running` and, if set, has us

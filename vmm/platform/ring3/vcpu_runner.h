@@ -25,6 +25,13 @@ class VcpuRunner {
   VcpuRunner(const PlatformContext& context, const Hypercalls::Parts& shared, Vcpu* vcpu);
 
   Result<VcpuTurn> RunOnce();
+  // See Platform::Settle().
+  Result<VcpuTurn> Settle();
+
+  // While no thread runs the vCPU. Restore() comes before the first RunOnce(), which then begins with a look
+  // at what is pending.
+  Result<> Save(snapshot::VcpuState& vcpu, snapshot::Ring3Vcpu& state) const;
+  Result<> Restore(const snapshot::VcpuState& vcpu, const snapshot::Ring3Vcpu& state);
 
   // For hypercalls (vcpu_threads.h).
   void WaitForEvent();

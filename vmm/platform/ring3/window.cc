@@ -69,6 +69,12 @@ uint64_t FramesOf(const GuestMemory& memory) {
 }  // namespace
 
 Result<Window> Window::Create(const GuestMemory& memory, uint32_t vcpus) {
+  HMVM_TRY_ASSIGN(Window window, CreateUnfilled(memory, vcpus));
+  window.Fill(memory);
+  return window;
+}
+
+Result<Window> Window::CreateUnfilled(const GuestMemory& memory, uint32_t vcpus) {
   const uint64_t frames = FramesOf(memory);
   const uint64_t bytes = RoundUp(kM2pOffset + frames * (sizeof(uint64_t) + 1), kLargePage);
   if (bytes > std::min(kWindowMax, kGigabyte) ||
@@ -85,18 +91,22 @@ Result<Window> Window::Create(const GuestMemory& memory, uint32_t vcpus) {
 
   HMVM_TRY_ASSIGN(Mapping mapping, Mapping::Anonymous(bytes));
   Window window(std::move(mapping), frames);
-  std::memcpy(window.At(0), image.data(), kBlockOffset);
-  window.BuildM2p(memory);
-  window.BuildViews(memory);
-  for (uint32_t vcpu = 0; vcpu < vcpus; ++vcpu) {
-    // The code in a block reaches its own data relative to rip: a copy of the image's block serves each vCPU.
-    std::memcpy(window.At(BlockOffset(vcpu)), image.data() + kBlockOffset, image.size() - kBlockOffset);
-    window.AddHeader(header);
-    window.MapBlock(BlockOffset(vcpu));
-    window.BuildDescriptorTables(vcpu);
-    window.BuildCpu(vcpu, vcpus, memory);
-  }
+  for (uint32_t vcpu = 0; vcpu < vcpus; ++vcpu) window.AddHeader(header);
   return window;
+}
+
+void Window::Fill(const GuestMemory& memory) const {
+  const std::span<const std::byte> image = MonitorImage();
+  std::memcpy(At(0), image.data(), kBlockOffset);
+  BuildM2p(memory);
+  BuildViews(memory);
+  for (uint32_t vcpu = 0; vcpu < vcpus(); ++vcpu) {
+    // The code in a block reaches its own data relative to rip: a copy of the image's block serves each vCPU.
+    std::memcpy(At(BlockOffset(vcpu)), image.data() + kBlockOffset, image.size() - kBlockOffset);
+    MapBlock(BlockOffset(vcpu));
+    BuildDescriptorTables(vcpu);
+    BuildCpu(vcpu, vcpus(), memory);
+  }
 }
 
 Result<> Window::AddTo(const Vm& vm) const {

@@ -20,6 +20,8 @@ class Window {
   // Makes the window for `memory` and 1 to kMaxVcpus vCPUs, not yet known to KVM. EINVAL when there is more
   // RAM than its tables can hold.
   static Result<Window> Create(const GuestMemory& memory, uint32_t vcpus);
+  // The same, but its memory is left to be filled with what it was in another machine like this one.
+  static Result<Window> CreateUnfilled(const GuestMemory& memory, uint32_t vcpus);
   // Puts it into the guest's address space.
   Result<> AddTo(const Vm& vm) const;
 
@@ -43,7 +45,7 @@ class Window {
   uint64_t page_types_offset() const { return kM2pOffset + frames_ * sizeof(uint64_t); }
   void SetPageType(uint64_t frame, uint8_t level) const;
 
-  std::span<const std::byte> bytes() const { return mapping_.bytes(); }
+  std::span<std::byte> bytes() const { return mapping_.bytes(); }
 
   static constexpr uint64_t BlockOffset(uint32_t vcpu) { return kBlockOffset + vcpu * kBlockBytes; }
   // Addresses in the guest.
@@ -54,6 +56,7 @@ class Window {
  private:
   Window(Mapping mapping, uint64_t frames) : mapping_(std::move(mapping)), frames_(frames) {}
   void AddHeader(const MonitorHeader& image);
+  void Fill(const GuestMemory& memory) const;
 
   std::byte* At(uint64_t offset) const { return mapping_.data() + offset; }
   uint64_t* TableAt(uint64_t index) const;  // the page-table page `index` of the window
