@@ -54,21 +54,37 @@ Control::Control(EventLoop& loop, Machine& machine, UniqueFd files, uint64_t sta
   server_.Handle<vmm::v1::SnapshotRequest, vmm::v1::SnapshotResponse>(
       kService, "Snapshot",
       [this](const auto& request, TtrpcServer::Responder<vmm::v1::SnapshotResponse> respond) {
-        const auto report = Snapshot(request.stop_after());
+        const auto report = Snapshot(request);
         if (!report.has_value()) return respond(report.error());
         vmm::v1::SnapshotResponse response;
         response.set_pause_ns(report->pause_ns);
         response.set_bytes_written(report->bytes_written);
+        // SAFETY: protobuf keeps bytes in a string.
+        response.set_memory_id(
+            std::string(reinterpret_cast<const char*>(report->memory_id.data()), report->memory_id.size()));
+        response.set_rounds(report->memory.rounds);
+        response.set_paused_pages(report->memory.paused_pages);
         respond(std::move(response));
       });
 }
 
-Result<SnapshotReport> Control::Snapshot(bool stop_after) {
+Result<SnapshotReport> Control::Snapshot(const vmm::v1::SnapshotRequest& request) {
   constexpr size_t kFiles = 2;  // machine.pb, memory
   if (!files_.valid()) return Error{EINVAL, "there is no channel for the snapshot's files"};
   HMVM_TRY_ASSIGN(const std::vector<UniqueFd> files, ReceiveFds(files_.get()));
   if (files.size() != kFiles) return Error{EINVAL, std::to_string(files.size()) + " files for a snapshot"};
-  return machine_.Snapshot(files[0].get(), files[1].get(), stop_after);
+  SnapshotTarget target = {.state_file = files[0].get(),
+                           .memory_file = files[1].get(),
+                           .live = request.live(),
+                           .diff_of = {},
+                           .stop_after = request.stop_after()};
+  if (!request.diff_of().empty()) {
+    const std::span<const std::byte> id = std::as_bytes(std::span(request.diff_of()));
+    MemoryFileId& parent = target.diff_of.emplace();
+    if (id.size() != parent.size()) return Error{EINVAL, "the parent's memory_id has a wrong length"};
+    std::ranges::copy(id, parent.begin());
+  }
+  return machine_.Snapshot(target);
 }
 
 Result<> Control::Serve(UniqueFd socket) {

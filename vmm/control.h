@@ -4,6 +4,7 @@
 #include <functional>
 
 #include "base/ttrpc/server.h"
+#include "vmm/api/vmm.pb.h"
 #include "vmm/machine.h"
 
 namespace hmvm {
@@ -19,7 +20,7 @@ class Control {
   Result<> Serve(UniqueFd socket);
 
  private:
-  Result<SnapshotReport> Snapshot(bool stop_after);
+  Result<SnapshotReport> Snapshot(const vmm::v1::SnapshotRequest& request);
 
   Machine& machine_;
   const UniqueFd files_;

@@ -19,10 +19,12 @@
 #include "vmm/devices/serial.h"
 #include "vmm/kvm/kvm.h"
 #include "vmm/kvm/statistics.h"
+#include "vmm/memory/dirty_pages.h"
 #include "vmm/memory/guest_memory.h"
 #include "vmm/platform/platform.h"
 #include "vmm/platform_choice.h"
 #include "vmm/snapshot/machine_state.pb.h"
+#include "vmm/snapshot/memory_saver.h"
 #include "vmm/virtio/mmio_transport.h"
 #include "vmm/virtio/rate_limiter.h"
 
@@ -62,9 +64,20 @@ struct MachineConfig {
   std::optional<RestoreConfig> restore;
 };
 
+// What snapshot is wanted, and where: two empty files, which stay the caller's.
+struct SnapshotTarget {
+  int state_file = -1;
+  int memory_file = -1;
+  bool live = false;                    // see MemorySaver
+  std::optional<MemoryFileId> diff_of;  // the last snapshot's
+  bool stop_after = false;  // without an error the machine ends there, and executes no more of the guest
+};
+
 struct SnapshotReport {
   uint64_t pause_ns = 0;  // how long the guest did not run; 0 when it was paused anyway
   uint64_t bytes_written = 0;
+  MemoryFileId memory_id = {};
+  MemorySaveReport memory;
 };
 
 // How the machine ended, with a report of several lines after a KVM error.
@@ -99,10 +112,9 @@ class Machine {
   Result<> Pause();
   // EBUSY: it is not paused.
   Result<> Resume();
-  // Writes all there is of the machine into two empty files, held meanwhile; the files are not fsynced. A
+  // Writes all there is of the machine into files, held meanwhile (live: at the end); they are not fsynced. A
   // machine that is paused stays so. With an error, the machine goes on and the files are of no use.
-  // `stop_after`: without an error it ends there, and executes no more of the guest.
-  Result<SnapshotReport> Snapshot(int state_file, int memory_file, bool stop_after);
+  Result<SnapshotReport> Snapshot(const SnapshotTarget& target);
   bool is_paused() const;
   // Blocks until the end, joins all threads.
   MachineOutcome Wait();
@@ -124,7 +136,10 @@ class Machine {
   Result<> RestorePlatform(PlatformChoice wish, const snapshot::MachineState& state);
   Result<> RestoreDevices(const snapshot::MachineState& state);
   std::vector<GuestMemory::Region> MemoryAreas() const;
-  Result<uint64_t> WriteSnapshot(int state_file, int memory_file);
+  // `mapped`: what of memory came from files.
+  void MakeMemorySaver(PageRuns mapped);
+  Result<snapshot::MachineState> SaveState() const;
+  Result<> FinishSnapshot(snapshot::MachineState state, int state_file, SnapshotReport& report);
   void OpenStatistics();
   Result<> AddPortDevices();
   Result<> AddVirtioDevices(MachineConfig& config);
@@ -155,6 +170,8 @@ class Machine {
   std::vector<KvmStatistics> statistics_;    // of the VM and each vCPU; none on old kernels
   std::shared_ptr<const ProbeVm> probe_vm_;  // until the device thread has the time to end it
   std::string device_command_line_;          // "virtio_mmio.device=..." for each of them
+  std::unique_ptr<DirtyPages> dirty_pages_;
+  std::unique_ptr<MemorySaver> memory_saver_;
 
   std::atomic<uint64_t> running_monotonic_ns_ = 0;
   std::atomic<bool> ended_ = false;

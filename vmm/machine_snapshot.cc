@@ -6,12 +6,12 @@
 #include <utility>
 
 #include "base/file.h"
+#include "vmm/kvm/write_log.h"
 #include "vmm/machine.h"
 #include "vmm/machine_host.h"
 #include "vmm/snapshot/host_fit.h"
 #include "vmm/snapshot/memory_map.h"
 #include "vmm/snapshot/memory_mapper.h"
-#include "vmm/snapshot/memory_writer.h"
 #include "vmm/snapshot/state_file.h"
 
 namespace hmvm {
@@ -80,6 +80,7 @@ Result<std::unique_ptr<Machine>> Machine::Restore(MachineConfig config) {
     return Wrap("snapshot '" + source.state.name + "'", restored.error());
   }
   machine->OpenStatistics();
+  machine->MakeMemorySaver(map.AllRuns());
   HMVM_TRY(verified.get());
   return machine;
 }
@@ -127,23 +128,54 @@ std::vector<GuestMemory::Region> Machine::MemoryAreas() const {
   return areas;
 }
 
-Result<SnapshotReport> Machine::Snapshot(int state_file, int memory_file, bool stop_after) {
+void Machine::MakeMemorySaver(PageRuns mapped) {
+  std::vector<KvmWriteLog::Slot> slots;
+  for (const GuestMemory::Region& region : memory_.regions()) {
+    slots.push_back({static_cast<uint32_t>(slots.size()), region});
+  }
+  uint32_t platform_slot = kFirstPlatformMemorySlot;
+  for (const GuestMemory::Region& region : platform_->OwnMemory()) slots.push_back({platform_slot++, region});
+  dirty_pages_ = std::make_unique<DirtyPages>(
+      &memory_, MemoryAreas(), std::make_unique<KvmWriteLog>(&vm_, std::move(slots)),
+      [this](OwnWrites& places) { platform_->AppendOwnWrites(places); });
+  // Without it, where there is no /proc, untouched memory is read like any other.
+  auto touched = TouchedPages::Open();
+  memory_saver_ = std::make_unique<MemorySaver>(
+      dirty_pages_.get(), touched.has_value() ? std::optional(std::move(*touched)) : std::nullopt,
+      std::move(mapped));
+}
+
+Result<SnapshotReport> Machine::Snapshot(const SnapshotTarget& target) {
+  const bool was_paused = is_paused();
+  HMVM_TRY(memory_saver_->BeforePause({.file = target.memory_file,
+                                       .name = "the file of the snapshot's memory",
+                                       .live = target.live && !was_paused,
+                                       .diff_of = target.diff_of}));
   const uint64_t start_ns = NowNs(CLOCK_MONOTONIC);
-  const auto paused = Pause();
-  if (!paused.has_value() && !is_paused()) return paused.error();
-  const auto written = WriteSnapshot(state_file, memory_file);
+  if (!was_paused) HMVM_TRY(Pause());
+  auto state = SaveState();
+  if (state.has_value()) {
+    if (auto saved = memory_saver_->WhilePaused(); !saved.has_value()) state = saved.error();
+  }
   SnapshotReport report;
-  if (written.has_value() && stop_after) {
-    End(MachineEnd::kPowerOff, "");
-  } else if (paused.has_value()) {
+  if (!was_paused && !target.stop_after) {
     HMVM_TRY(Resume());
     report.pause_ns = NowNs(CLOCK_MONOTONIC) - start_ns;
   }
-  HMVM_TRY_ASSIGN(report.bytes_written, written);
+  const auto written = state.has_value() ? FinishSnapshot(std::move(*state), target.state_file, report)
+                                         : Result<>(state.error());
+  if (target.stop_after) {
+    if (written.has_value()) {
+      End(MachineEnd::kPowerOff, "");
+    } else if (!was_paused) {
+      HMVM_TRY(Resume());
+    }
+  }
+  HMVM_TRY(written);
   return report;
 }
 
-Result<uint64_t> Machine::WriteSnapshot(int state_file, int memory_file) {
+Result<snapshot::MachineState> Machine::SaveState() const {
   snapshot::MachineState state;
   state.set_hmvm_version(HMVM_VERSION);
   state.set_platform(std::string(platform_->Name()));
@@ -156,17 +188,19 @@ Result<uint64_t> Machine::WriteSnapshot(int state_file, int memory_file) {
   for (const auto& transport : transports_) HMVM_TRY(transport->Save(state.add_virtio()));
   *state.mutable_serial() = serial_->Save();
   HMVM_TRY(platform_->Save(state));
+  return state;
+}
 
-  const std::vector<GuestMemory::Region> areas = MemoryAreas();
-  HMVM_TRY_ASSIGN(MemoryWriter writer, MemoryWriter::Create(areas, memory_file, "memory"));
-  HMVM_TRY(writer.Write({0, TotalPages(areas)}));
-  MemoryMap map(areas);
-  writer.AddTo(map);
+Result<> Machine::FinishSnapshot(snapshot::MachineState state, int state_file, SnapshotReport& report) {
+  HMVM_TRY_ASSIGN(const MemoryMap map, memory_saver_->AfterPause());
   *state.mutable_memory() = map.ToManifest();
-
   const std::string file = EncodeState(state);
-  HMVM_TRY(WriteAll(state_file, file));
-  return file.size() + writer.bytes_written();
+  const auto written = WriteAll(state_file, file);
+  if (!written.has_value()) return Wrap("the file of the machine's state", written.error());
+  report.memory = memory_saver_->report();
+  report.memory_id = map.files().back().id;
+  report.bytes_written = file.size() + report.memory.written_bytes;
+  return {};
 }
 
 }  // namespace hmvm

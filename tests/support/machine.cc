@@ -28,8 +28,12 @@ Result<Machine> Machine::Start(const Options& options) {
         {"--kernel=" + options.kernel.string(), "--initrd=" + options.initramfs.string(),
          "--cpus=" + std::to_string(options.cpus), "--memory_mib=" + std::to_string(options.memory_mib)});
   } else {
-    start.arguments.insert(start.arguments.end(), {"--restore=" + (options.restore / "machine.pb").string(),
-                                                   "--memory=" + (options.restore / "memory").string()});
+    std::string memory;
+    for (const std::filesystem::path& parent : options.restore_parents)
+      memory += (parent / "memory").string() + ",";
+    start.arguments.insert(start.arguments.end(),
+                           {"--restore=" + (options.restore / "machine.pb").string(),
+                            "--memory=" + memory + (options.restore / "memory").string()});
   }
   if (options.paused) start.arguments.push_back("--paused");
   if (!disks.empty()) start.arguments.push_back("--disks=" + disks);
@@ -43,14 +47,13 @@ Result<Machine> Machine::Start(const Options& options) {
   return machine;
 }
 
-Result<vmm::v1::SnapshotResponse> Machine::Snapshot(const std::filesystem::path& folder, bool stop_after) {
+Result<vmm::v1::SnapshotResponse> Machine::Snapshot(const std::filesystem::path& folder,
+                                                    const vmm::v1::SnapshotRequest& request) {
   std::filesystem::create_directories(folder);
   HMVM_TRY_ASSIGN(const UniqueFd state, OpenFile(folder / "machine.pb", O_RDWR | O_CREAT | O_EXCL, 0600));
   HMVM_TRY_ASSIGN(const UniqueFd memory, OpenFile(folder / "memory", O_RDWR | O_CREAT | O_EXCL, 0600));
   const int fds[] = {state.get(), memory.get()};
   HMVM_TRY(SendFds(files_.get(), fds));
-  vmm::v1::SnapshotRequest request;
-  request.set_stop_after(stop_after);
   return Control<vmm::v1::SnapshotResponse>("Snapshot", request);
 }
 

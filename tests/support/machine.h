@@ -30,6 +30,8 @@ class Machine {
     // A folder that Snapshot() has filled: the machine goes on from there, whatever is said above of kernel,
     // initramfs, cpus, memory and command line.
     std::filesystem::path restore;
+    // The folders of the snapshots that it is a diff of, the full one first.
+    std::vector<std::filesystem::path> restore_parents;
     bool paused = false;
   };
 
@@ -47,7 +49,8 @@ class Machine {
   }
 
   // Into `folder`, which is made.
-  Result<vmm::v1::SnapshotResponse> Snapshot(const std::filesystem::path& folder, bool stop_after = false);
+  Result<vmm::v1::SnapshotResponse> Snapshot(const std::filesystem::path& folder,
+                                             const vmm::v1::SnapshotRequest& request = {});
 
   pid_t pid() const { return process_.pid(); }
   void Signal(int signal) { (void)process_.Signal(signal); }
