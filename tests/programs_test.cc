@@ -30,6 +30,7 @@ constexpr Work kWorks[] = {
     {"Gcc", "work.c",
      "gcc -O2 -w -pthread -o c work.c -lm && ./c && gcc -static -w -pthread -o c work.c -lm && ./c"},
     {"Timers", "timers.c", "gcc -O2 -w -o timers timers.c && ./timers"},
+    {"Intervals", "intervals.c", "gcc -O2 -w -o intervals intervals.c && ./intervals"},
     {"GccMake", "build.sh", "./build.sh"},
     {"Gxx", "work.cc", "g++ -std=c++17 -O1 -pthread -o cc work.cc && ./cc"},
     {"Python", "work.py", "./work.py"},
@@ -40,6 +41,7 @@ constexpr Work kWorks[] = {
     {"Sqlite", "sqlite.sh", "./sqlite.sh"},
     {"Gdb", "gdb.sh", "./gdb.sh"},
     {"Strace", "strace.sh", "./strace.sh"},
+    {"Stress", "stress.sh", "./stress.sh"},
 };
 
 constexpr int kCpus[] = {1, 2};
