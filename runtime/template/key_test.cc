@@ -1,0 +1,66 @@
+#include "runtime/template/key.h"
+
+#include <gtest/gtest.h>
+
+#include "base/file.h"
+
+namespace hmvm {
+namespace {
+
+class TemplateKeyTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    for (const char* name : {"vmm", "kernel", "initramfs"}) {
+      ASSERT_TRUE(WriteFileAtomic(Path(name), "content").has_value());
+    }
+  }
+  static std::string Path(const std::string& name) { return testing::TempDir() + "template-key-" + name; }
+  static TemplateMachine SmallMachine() {
+    return {.vmm_program = Path("vmm"),
+            .kernel = Path("kernel"),
+            .initramfs = Path("initramfs"),
+            .platform = "auto",
+            .cpus = 1,
+            .memory_mib = 128};
+  }
+  static std::string IdOf(const TemplateMachine& machine) { return MakeTemplateKey(machine).value().id; }
+};
+
+TEST_F(TemplateKeyTest, SameMachineHasTheSameKey) {
+  EXPECT_EQ(IdOf(SmallMachine()), IdOf(SmallMachine()));
+  EXPECT_EQ(IdOf(SmallMachine()).size(), 32u);
+}
+
+TEST_F(TemplateKeyTest, EveryPartOfTheMachineCounts) {
+  const std::string id = IdOf(SmallMachine());
+  TemplateMachine cpus = SmallMachine(), memory = SmallMachine(), platform = SmallMachine(),
+                  kernel = SmallMachine();
+  cpus.cpus = 2;
+  memory.memory_mib = 256;
+  platform.platform = "ring3";
+  kernel.kernel = Path("initramfs");
+
+  for (const TemplateMachine& other : {cpus, memory, platform, kernel}) EXPECT_NE(IdOf(other), id);
+}
+
+TEST_F(TemplateKeyTest, ReplacedFileMakesAnotherKeyThoughItsContentIsTheSame) {
+  const std::string id = IdOf(SmallMachine());
+
+  ASSERT_TRUE(WriteFileAtomic(Path("kernel"), "content").has_value());
+
+  EXPECT_NE(IdOf(SmallMachine()), id);
+}
+
+TEST_F(TemplateKeyTest, MissingFileIsNamed) {
+  TemplateMachine machine = SmallMachine();
+  machine.kernel = Path("nosuch");
+
+  const auto key = MakeTemplateKey(machine);
+
+  ASSERT_FALSE(key.has_value());
+  EXPECT_EQ(key.error().code, ENOENT);
+  EXPECT_NE(key.error().what.find("nosuch"), std::string::npos);
+}
+
+}  // namespace
+}  // namespace hmvm

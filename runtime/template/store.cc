@@ -1,0 +1,189 @@
+#include "runtime/template/store.h"
+
+#include <fcntl.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <system_error>
+
+#include <nlohmann/json.hpp>
+
+#include "base/file.h"
+
+namespace hmvm {
+namespace {
+
+namespace fs = std::filesystem;
+using nlohmann::ordered_json;
+
+constexpr char kMachine[] = "/machine.pb";
+constexpr char kMemory[] = "/memory";
+constexpr char kInfo[] = "/template.json";
+constexpr size_t kInfoLimitBytes = 64 << 10;
+
+bool IsTemplateId(const std::string& name) {
+  return name.size() == 32 && name.find_first_not_of("0123456789abcdef") == std::string::npos;
+}
+
+int64_t UnixNs(const timespec& time) { return int64_t{time.tv_sec} * 1'000'000'000 + time.tv_nsec; }
+
+int64_t NowUnixNs() {
+  timespec now = {};
+  ::clock_gettime(CLOCK_REALTIME, &now);
+  return UnixNs(now);
+}
+
+Result<> MakeFolder(const std::string& path) {
+  std::error_code error;
+  fs::create_directories(path, error);
+  if (error) return Error{error.value(), "create folder '" + path + "'"};
+  // A guest's memory is nobody else's to look at.
+  if (::chmod(path.c_str(), 0700) < 0) return Error{errno, "protect folder '" + path + "'"};
+  return {};
+}
+
+void RemoveTree(const std::string& path) {
+  std::error_code ignored;
+  fs::remove_all(path, ignored);
+}
+
+std::string Encode(const TemplateKey& key, int64_t built_unix_ns) {
+  const TemplateMachine& machine = key.machine;
+  return ordered_json{{"vmm", machine.vmm_program},     {"kernel", machine.kernel},
+                      {"initramfs", machine.initramfs}, {"platform", machine.platform},
+                      {"cpus", machine.cpus},           {"memory_mib", machine.memory_mib},
+                      {"built_unix_ns", built_unix_ns}, {"key", key.text}}
+             .dump(2, ' ', false, ordered_json::error_handler_t::replace) +
+         "\n";
+}
+
+Result<TemplateInfo> Decode(const std::string& text) {
+  const auto json = ordered_json::parse(text, nullptr, /*allow_exceptions=*/false);
+  TemplateInfo info;
+  try {
+    info.machine = {.vmm_program = json.at("vmm").get<std::string>(),
+                    .kernel = json.at("kernel").get<std::string>(),
+                    .initramfs = json.at("initramfs").get<std::string>(),
+                    .platform = json.at("platform").get<std::string>(),
+                    .cpus = json.at("cpus").get<uint32_t>(),
+                    .memory_mib = json.at("memory_mib").get<uint32_t>()};
+    info.built_unix_ns = json.at("built_unix_ns").get<int64_t>();
+  } catch (const nlohmann::json::exception&) {
+    return Error{EINVAL, "template.json"};
+  }
+  return info;
+}
+
+}  // namespace
+
+Result<std::optional<TemplateFiles>> TemplateStore::Open(const TemplateKey& key) const {
+  const std::string folder = Folder(key.id);
+  auto machine = OpenFile(folder + kMachine, O_RDONLY);
+  if (!machine.has_value() && machine.error().code == ENOENT) return std::optional<TemplateFiles>();
+  if (!machine.has_value()) return machine.error();
+  HMVM_TRY_ASSIGN(UniqueFd memory, OpenFile(folder + kMemory, O_RDONLY));
+  ::utimensat(AT_FDCWD, folder.c_str(), nullptr, 0);  // failing, it goes earlier than it should: no harm
+  return TemplateFiles{.machine = std::move(*machine), .memory = std::move(memory)};
+}
+
+Result<TemplateStore::Draft> TemplateStore::Begin(const TemplateKey& key) const {
+  HMVM_TRY(MakeFolder(folder_));
+  HMVM_TRY_ASSIGN(UniqueFd lock, OpenFile(folder_, O_RDONLY | O_DIRECTORY));
+  if (::flock(lock.get(), LOCK_EX | LOCK_NB) < 0) {
+    return Error{errno == EWOULDBLOCK ? EAGAIN : errno, "lock '" + folder_ + "'"};
+  }
+  RemoveTree(DraftFolder());  // what a killed process left
+  HMVM_TRY(MakeFolder(DraftFolder()));
+  Draft draft(*this, key, std::move(lock));
+  HMVM_TRY_ASSIGN(draft.machine_, OpenFile(DraftFolder() + kMachine, O_RDWR | O_CREAT | O_EXCL, 0600));
+  HMVM_TRY_ASSIGN(draft.memory_, OpenFile(DraftFolder() + kMemory, O_RDWR | O_CREAT | O_EXCL, 0600));
+  return draft;
+}
+
+TemplateStore::Draft::Draft(const TemplateStore& store, TemplateKey key, UniqueFd lock)
+    : store_(&store), key_(std::move(key)), lock_(std::move(lock)) {}
+
+TemplateStore::Draft::Draft(Draft&& other) noexcept
+    : store_(std::exchange(other.store_, nullptr)),
+      key_(std::move(other.key_)),
+      lock_(std::move(other.lock_)),
+      machine_(std::move(other.machine_)),
+      memory_(std::move(other.memory_)) {}
+
+TemplateStore::Draft::~Draft() {
+  if (store_ != nullptr) RemoveTree(store_->DraftFolder());
+}
+
+// Not fsynced: a template that a crash of the host has torn is refused by its checksums, and built again.
+Result<> TemplateStore::Draft::Commit() {
+  HMVM_TRY(WriteFileAtomic(store_->DraftFolder() + kInfo, Encode(key_, NowUnixNs()), 0600));
+  const std::string folder = store_->Folder(key_.id);
+  RemoveTree(folder);
+  if (::rename(store_->DraftFolder().c_str(), folder.c_str()) < 0)
+    return Error{errno, "create folder '" + folder + "'"};
+  std::exchange(store_, nullptr)->MakeRoom(key_.id);
+  return {};
+}
+
+void TemplateStore::MakeRoom(const std::string& newest) const {
+  const auto infos = List();
+  if (!infos.has_value()) return;
+  size_t kept = 1;  // the newest, wherever it is in the order
+  for (const TemplateInfo& info : *infos) {
+    if (info.id == newest) continue;
+    if (!info.stale && kept < kMaxTemplates) {
+      ++kept;
+    } else {
+      RemoveTree(Folder(info.id));
+    }
+  }
+}
+
+Result<std::vector<TemplateInfo>> TemplateStore::List() const {
+  std::vector<TemplateInfo> infos;
+  std::error_code error;
+  for (fs::directory_iterator it(folder_, error), end; !error && it != end; it.increment(error)) {
+    const std::string name = it->path().filename().string();
+    if (!IsTemplateId(name)) continue;
+    auto info = Read(name);
+    if (info.has_value()) infos.push_back(std::move(*info));
+  }
+  if (error && error.value() != ENOENT) return Error{error.value(), "read folder '" + folder_ + "'"};
+  std::ranges::sort(infos, std::greater(), &TemplateInfo::used_unix_ns);
+  return infos;
+}
+
+// One that can't be read is told as stale, for MakeRoom and people to remove.
+Result<TemplateInfo> TemplateStore::Read(const std::string& id) const {
+  const std::string folder = Folder(id);
+  struct stat status = {};
+  if (::stat(folder.c_str(), &status) < 0) return Error{errno, "look at '" + folder + "'"};
+  TemplateInfo info;
+  if (const auto text = ReadFile(folder + kInfo, kInfoLimitBytes); text.has_value()) {
+    if (auto decoded = Decode(*text); decoded.has_value()) info = std::move(*decoded);
+  }
+  info.id = id;
+  info.used_unix_ns = UnixNs(status.st_mtim);
+  const auto key = MakeTemplateKey(info.machine);
+  info.stale = !key.has_value() || key->id != id;
+  for (const char* name : {kMachine, kMemory, kInfo}) {
+    if (::stat((folder + name).c_str(), &status) == 0)
+      info.disk_bytes += static_cast<uint64_t>(status.st_blocks) * 512;
+  }
+  return info;
+}
+
+Result<> TemplateStore::Remove(const std::string& id) const {
+  if (!IsTemplateId(id) || ::access(Folder(id).c_str(), F_OK) < 0)
+    return Error{ENOENT, "template '" + id + "'"};
+  std::error_code error;
+  fs::remove_all(Folder(id), error);
+  if (error) return Error{error.value(), "remove folder '" + Folder(id) + "'"};
+  return {};
+}
+
+}  // namespace hmvm

@@ -1,0 +1,84 @@
+// The templates of one installation on disk: <root>/templates/<id>/ with machine.pb and memory, the snapshot,
+// and template.json, what it is of. A template is a cache of what a cold boot gives: it may be removed at any
+// time, also under machines that run from it, as they have its files open.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/result.h"
+#include "base/unique_fd.h"
+#include "runtime/template/key.h"
+
+namespace hmvm {
+
+// A template's snapshot, open for reading.
+struct TemplateFiles {
+  UniqueFd machine;
+  UniqueFd memory;
+};
+
+struct TemplateInfo {
+  std::string id;
+  TemplateMachine machine;
+  int64_t built_unix_ns = 0;
+  int64_t used_unix_ns = 0;
+  uint64_t disk_bytes = 0;  // taken by its files
+  bool stale = false;       // a part of it has changed: no run will use it any more
+};
+
+class TemplateStore {
+ public:
+  // More are not kept: the one whose last use is the longest ago goes for a new one.
+  static constexpr size_t kMaxTemplates = 16;
+
+  explicit TemplateStore(std::string folder) : folder_(std::move(folder)) {}
+
+  // Nothing when there is no such template. Notes the use.
+  Result<std::optional<TemplateFiles>> Open(const TemplateKey& key) const;
+
+  // A place for a template to be built in, and the lock that only one process holds.
+  class Draft {
+   public:
+    Draft(Draft&& other) noexcept;
+    Draft& operator=(Draft&&) = delete;
+    // Removes what is there, unless it was committed.
+    ~Draft();
+
+    // Empty, open for writing and reading.
+    const UniqueFd& machine() const { return machine_; }
+    const UniqueFd& memory() const { return memory_; }
+
+    // Makes it a template. Stale ones go.
+    Result<> Commit();
+
+   private:
+    friend class TemplateStore;
+    Draft(const TemplateStore& store, TemplateKey key, UniqueFd lock);
+
+    const TemplateStore* store_;  // none: moved away or committed
+    TemplateKey key_;
+    UniqueFd lock_;
+    UniqueFd machine_;
+    UniqueFd memory_;
+  };
+  // EAGAIN: somebody else is building one.
+  Result<Draft> Begin(const TemplateKey& key) const;
+
+  // The one used last comes first.
+  Result<std::vector<TemplateInfo>> List() const;
+  // ENOENT: there is none of this id.
+  Result<> Remove(const std::string& id) const;
+
+ private:
+  std::string Folder(const std::string& id) const { return folder_ + "/" + id; }
+  std::string DraftFolder() const { return folder_ + "/.draft"; }
+  Result<TemplateInfo> Read(const std::string& id) const;
+  void MakeRoom(const std::string& newest) const;
+
+  std::string folder_;
+};
+
+}  // namespace hmvm
