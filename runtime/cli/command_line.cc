@@ -72,6 +72,7 @@ class Parser {
     AddInspect();
     AddImages(app_.add_subcommand("images", "List images"), "hmvm images");
     AddImage();
+    AddTemplate();
     AddCheck();
     AddVersion();
   }
@@ -193,6 +194,34 @@ class Parser {
     return {};
   }
 
+  // What a machine is made of, for the commands that make one.
+  void AddMachine(CLI::App* command, std::string& kernel, std::string& platform) {
+    command->add_option("--cpus", typed_.cpus, "Number of virtual processors")->capture_default_str();
+    command
+        ->add_option("-m,--memory", typed_.memory,
+                     "Memory of the whole guest, its kernel and writable files included; suffixes b, k, m, g")
+        ->capture_default_str();
+    command->add_option("--kernel", kernel, "Guest kernel: a vmlinux or bzImage (default: hmvm's own)");
+    command->add_option("--platform", platform, "auto, hardware or ring3; see `hmvm check`")
+        ->capture_default_str();
+  }
+
+  template <typename Options>
+  Result<> TakeMachine(Options& options) const {
+    const auto cpus = ParseNumber(typed_.cpus);
+    if (!cpus.has_value() || *cpus == 0 || *cpus > UINT32_MAX) {
+      return Error{0, "--cpus '" + typed_.cpus + "': the number of cpus must be 1 or more"};
+    }
+    options.cpus = static_cast<uint32_t>(*cpus);
+    auto memory = ParseSize(typed_.memory);
+    if (!memory.has_value()) return Wrap("--memory", memory.error());
+    options.memory_bytes = *memory;
+    if (options.platform != "auto" && options.platform != "hardware" && options.platform != "ring3") {
+      return Error{0, "--platform '" + options.platform + "': there are auto, hardware and ring3"};
+    }
+    return {};
+  }
+
   void AddRun() {
     CLI::App* run = Add("run", "Run a command in a new container", "run [OPTIONS] IMAGE [COMMAND...]",
                         "  hmvm run --rm busybox uname -r\n"
@@ -234,14 +263,10 @@ class Parser {
     run->add_option("-u,--user", run_.user, "User: NAME|UID[:GROUP|GID]");
     run->add_option("--hostname", run_.hostname, "Host name (default: the beginning of the id)");
     run->add_option("--entrypoint", entrypoint_, "Run this instead of the image's entrypoint");
-    run->add_option("--cpus", typed_.cpus, "Number of virtual processors")->capture_default_str();
-    run->add_option("-m,--memory", typed_.memory,
-                    "Memory of the whole guest, its kernel and writable files included; suffixes b, k, m, g")
-        ->capture_default_str();
     run->add_flag("--read-only", run_.read_only, "Make the root file system read-only");
-    run->add_option("--kernel", run_.kernel, "Guest kernel: a vmlinux or bzImage (default: hmvm's own)");
-    run->add_option("--platform", run_.platform, "auto, hardware or ring3; see `hmvm check`")
-        ->capture_default_str();
+    AddMachine(run, run_.kernel, run_.platform);
+    run->add_flag("--no-template", run_.no_template,
+                  "Boot the guest in place of starting it from a template; see `hmvm template --help`");
     run->add_option("--stop-signal", run_.stop_signal,
                     "What `stop` sends first (default: the image's, or TERM)");
     run->add_option("--restart", typed_.restart,
@@ -251,17 +276,7 @@ class Parser {
 
   Result<> FinishRun(CLI::App* app) {
     HMVM_TRY(TakeWords({{"IMAGE", &run_.image}}, run_.command));
-    const auto cpus = ParseNumber(typed_.cpus);
-    if (!cpus.has_value() || *cpus == 0 || *cpus > UINT32_MAX) {
-      return Error{0, "--cpus '" + typed_.cpus + "': the number of cpus must be 1 or more"};
-    }
-    run_.cpus = static_cast<uint32_t>(*cpus);
-    auto memory = ParseSize(typed_.memory);
-    if (!memory.has_value()) return Wrap("--memory", memory.error());
-    run_.memory_bytes = *memory;
-    if (run_.platform != "auto" && run_.platform != "hardware" && run_.platform != "ring3") {
-      return Error{0, "--platform '" + run_.platform + "': there are auto, hardware and ring3"};
-    }
+    HMVM_TRY(TakeMachine(run_));
     if (app->get_option("--entrypoint")->count() > 0) run_.entrypoint = entrypoint_;
     if (!run_.stop_signal.empty()) HMVM_TRY(ParseSignal(run_.stop_signal));
     HMVM_TRY_ASSIGN(run_.restart_policy, ParseRestartPolicy(typed_.restart));
@@ -532,6 +547,44 @@ class Parser {
     image->footer("Examples:\n  hmvm image import ./layout --name busybox\n  hmvm image ls");
   }
 
+  void AddTemplate() {
+    CLI::App* group =
+        app_.add_subcommand("template", "Look after the booted guests that containers start from");
+    group->set_help_flag("-h,--help", "Show this text");
+    group->require_subcommand(1);
+    CLI::App* build = Add(
+        "build", "Boot a guest and keep it for containers of its size to start from",
+        "template build [OPTIONS]", "  hmvm template build\n  hmvm template build --cpus 2 -m 1g",
+        [this]() -> Result<> {
+          HMVM_TRY(TakeMachine(template_build_));
+          line_.command = template_build_;
+          return {};
+        },
+        group);
+    AddMachine(build, template_build_.kernel, template_build_.platform);
+    CLI::App* ls = Add(
+        "ls", "List templates", "template ls [OPTIONS]",
+        "  hmvm template ls\n  hmvm template ls --format json",
+        [this]() -> Result<> {
+          HMVM_TRY(TakeFormat(template_ls_.json));
+          line_.command = template_ls_;
+          return {};
+        },
+        group);
+    ls->add_flag("-q,--quiet", template_ls_.quiet, "Ids only");
+    AddFormat(ls);
+    CLI::App* rm = Add(
+        "rm", "Remove templates; `hmvm run` makes them again when it needs them", "template rm TEMPLATE...",
+        "  hmvm template rm $(hmvm template ls -q)",
+        [this]() -> Result<> {
+          line_.command = template_rm_;
+          return {};
+        },
+        group);
+    rm->add_option("TEMPLATE", template_rm_.templates, "Ids, or their beginnings")->required();
+    group->footer("Examples:\n  hmvm template build -m 512m\n  hmvm template ls");
+  }
+
   void AddCheck() {
     CLI::App* check =
         Add("check", "Show what this host offers to microVMs, and what that means", "check [OPTIONS]",
@@ -590,6 +643,9 @@ class Parser {
   ImagesOptions images_;
   ImageImportOptions import_;
   ImageRmOptions image_rm_;
+  TemplateBuildOptions template_build_;
+  TemplateLsOptions template_ls_;
+  TemplateRmOptions template_rm_;
   CheckOptions check_;
   VersionOptions version_;
 };

@@ -32,6 +32,7 @@ struct RunOptions {
   std::string platform = "auto";
   std::string stop_signal;  // empty: the image's
   RestartPolicy restart_policy;
+  bool no_template = false;
   std::string image;
   std::vector<std::string> command;
 };
@@ -123,6 +124,22 @@ struct ImageRmOptions {
   std::vector<std::string> images;
 };
 
+struct TemplateBuildOptions {
+  uint32_t cpus = 1;
+  uint64_t memory_bytes = uint64_t{256} << 20;
+  std::string kernel;
+  std::string platform = "auto";
+};
+
+struct TemplateLsOptions {
+  bool quiet = false;
+  bool json = false;
+};
+
+struct TemplateRmOptions {
+  std::vector<std::string> templates;  // ids, or their beginnings
+};
+
 struct CheckOptions {
   bool json = false;
 };
@@ -136,10 +153,11 @@ struct HelpText {
   std::string text;
 };
 
-using Command = std::variant<HelpText, RunOptions, CreateOptions, StartOptions, RestartOptions, PauseOptions,
-                             ResumeOptions, EventsOptions, ExecOptions, PsOptions, LogsOptions, StopOptions,
-                             KillOptions, RmOptions, WaitOptions, InspectOptions, ImagesOptions,
-                             ImageImportOptions, ImageRmOptions, CheckOptions, VersionOptions>;
+using Command =
+    std::variant<HelpText, RunOptions, CreateOptions, StartOptions, RestartOptions, PauseOptions,
+                 ResumeOptions, EventsOptions, ExecOptions, PsOptions, LogsOptions, StopOptions, KillOptions,
+                 RmOptions, WaitOptions, InspectOptions, ImagesOptions, ImageImportOptions, ImageRmOptions,
+                 TemplateBuildOptions, TemplateLsOptions, TemplateRmOptions, CheckOptions, VersionOptions>;
 
 struct CommandLine {
   std::string root = "/var/lib/hmvm";

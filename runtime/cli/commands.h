@@ -21,6 +21,7 @@ struct Folders {
   std::string run_root;
 
   std::string images() const { return root + "/images"; }
+  std::string templates() const { return root + "/templates"; }
   Result<ContainerStore> OpenContainers() const { return ContainerStore::Open(root, run_root); }
 };
 
@@ -43,6 +44,9 @@ Result<int> Execute(const Folders& folders, const InspectOptions& options);
 Result<int> Execute(const Folders& folders, const ImagesOptions& options);
 Result<int> Execute(const Folders& folders, const ImageImportOptions& options);
 Result<int> Execute(const Folders& folders, const ImageRmOptions& options);
+Result<int> Execute(const Folders& folders, const TemplateBuildOptions& options);
+Result<int> Execute(const Folders& folders, const TemplateLsOptions& options);
+Result<int> Execute(const Folders& folders, const TemplateRmOptions& options);
 Result<int> Execute(const Folders& folders, const CheckOptions& options);
 Result<int> Execute(const Folders& folders, const VersionOptions& options);
 

@@ -11,7 +11,7 @@ _hmvm_images() {
 _hmvm() {
     local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]}
     local commands="run create start restart pause resume unpause exec ps logs events stop kill rm wait inspect
-        images image check version"
+        images image template check version"
     local command='' word i words='' value=''
     COMPREPLY=()
 
@@ -33,7 +33,8 @@ _hmvm() {
                 create:--hostname | create:--entrypoint | create:--cpus | create:--memory | create:--kernel | \
                 create:--platform | create:--restart | create:--stop-signal | \
                 exec:-[ewu] | exec:--env | exec:--workdir | exec:--user | logs:-n | logs:--tail | \
-                stop:-t | stop:--time | restart:-t | restart:--time | events:--since | events:--filter | kill:-s | kill:--signal | *:--format | image:--name) value=1 ;;
+                stop:-t | stop:--time | restart:-t | restart:--time | events:--since | events:--filter | kill:-s | kill:--signal | *:--format | image:--name | \
+                template:--cpus | template:-m | template:--memory | template:--kernel | template:--platform) value=1 ;;
             *:-*) ;;
             *) operands=$((operands + 1)) ;;
             esac
@@ -65,7 +66,7 @@ _hmvm() {
     '') words="$commands --root --run-root --help" ;;
     run | create)
         words="--rm --interactive --tty --name --env --env-file --workdir --user --hostname --entrypoint --cpus
-               --memory --read-only --kernel --platform --restart --stop-signal --help"
+               --memory --read-only --kernel --platform --no-template --restart --stop-signal --help"
         [ "$command" = run ] && words+=" --detach"
         [[ $cur != -* ]] && words=$(_hmvm_images)
         [ "$operands" -gt 0 ] && words=''
@@ -96,6 +97,15 @@ _hmvm() {
             words=$(_hmvm_images)
         else
             words="--name --quiet --format --help"
+        fi
+        ;;
+    template)
+        if [ "$operands" -eq 0 ]; then
+            words="build ls rm --help"
+        elif [[ " ${COMP_WORDS[*]} " == *" rm "* ]]; then
+            words=$(hmvm template ls --quiet 2>/dev/null)
+        else
+            words="--cpus --memory --kernel --platform --quiet --format --help"
         fi
         ;;
     check | version) words="--format --help" ;;

@@ -61,6 +61,7 @@ Result<ContainerConfig> MakeConfig(const RunOptions& options, const Image& image
   config.open_stdin = options.interactive;
   config.read_only = options.read_only;
   config.auto_remove = options.remove;
+  config.no_template = options.no_template;
   config.restart_policy = options.restart_policy;
   return config;
 }

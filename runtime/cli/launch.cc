@@ -11,8 +11,11 @@
 #include "base/file.h"
 #include "runtime/cli/attachment.h"
 #include "runtime/cli/commands.h"
+#include "runtime/container/size.h"
 #include "runtime/supervisor/supervisor.h"
 #include "runtime/supervisor/supervisor_client.h"
+#include "runtime/template/build.h"
+#include "runtime/template/store.h"
 
 namespace hmvm {
 namespace {
@@ -31,6 +34,10 @@ void CloseAllBut(const SupervisorInput& input) {
                            input.client_streams.in.get(),
                            input.client_streams.out.get(),
                            input.client_streams.err.get()};
+  if (input.files.snapshot.has_value()) {
+    kept.push_back(input.files.snapshot->state.get());
+    kept.push_back(input.files.snapshot->memory.get());
+  }
   std::sort(kept.begin(), kept.end());
   for (size_t i = 0; i < kept.size(); ++i) {
     if (kept[i] < STDERR_FILENO) continue;
@@ -70,6 +77,7 @@ class Client {
     auto running = supervisor_.Wait(api::WaitRequest::RUNNING);
     if (!running.has_value()) return Lost(running.error());
     if (!running->failure().empty()) return Conclude(*running);
+    Warn(*running);
     HMVM_TRY(Print(started + "\n"));
     return 0;
   }
@@ -78,6 +86,7 @@ class Client {
     HMVM_TRY_ASSIGN(const auto attachment, Attachment::Start(MakeOptions(std::move(streams))));
     auto answer = supervisor_.Wait(api::WaitRequest::RUNNING);
     if (answer.has_value() && answer->failure().empty()) {
+      Warn(*answer);
       HMVM_TRY(attachment->AttachInput());
       answer = supervisor_.Wait(api::WaitRequest::FIRST_EXIT);
     }
@@ -106,6 +115,10 @@ class Client {
         .on_signal = [this](int signal) { (void)supervisor_.Signal("", signal); },
         .on_resize = [this](const agent::v1::WindowSize& window) { (void)supervisor_.Resize("", window); },
         .on_hang_up = [this] { supervisor_.Close(); }};
+  }
+
+  static void Warn(const api::WaitResponse& answer) {
+    if (!answer.warning().empty()) PrintError(answer.warning());
   }
 
   static int Conclude(const api::WaitResponse& answer) {
@@ -156,6 +169,34 @@ Result<MachineFiles> OpenMachineFiles(const ContainerConfig& config, const Insta
                         "; it is part of hmvm: build or install it again"};
   }
   return files;
+}
+
+void AddTemplate(const Folders& folders, const ContainerConfig& config, const Installation& installation,
+                 MachineFiles& files) {
+  if (config.no_template) return;
+  const TemplateStore store(folders.templates());
+  auto found = [&]() -> Result<> {
+    HMVM_TRY_ASSIGN(const TemplateKey key, MakeTemplateKey({.vmm_program = installation.vmm_program,
+                                                            .kernel = config.kernel,
+                                                            .initramfs = installation.initramfs,
+                                                            .platform = config.platform,
+                                                            .cpus = config.cpus,
+                                                            .memory_mib = MemoryMib(config.memory_bytes)}));
+    HMVM_TRY_ASSIGN(auto snapshot, store.Open(key));
+    if (!snapshot.has_value()) {
+      HMVM_TRY(BuildTemplate(store, key));
+      HMVM_TRY_ASSIGN(snapshot, store.Open(key));
+    }
+    if (!snapshot.has_value()) return {};  // somebody was quick to remove it
+    files.snapshot = MachineSnapshot{.state = std::move(snapshot->machine),
+                                     .memory = std::move(snapshot->memory),
+                                     .discard = [store, id = key.id] { (void)store.Remove(id); }};
+    return {};
+  }();
+  // While somebody else builds one, a boot takes no longer than waiting for it. And what can't be booted will
+  // tell.
+  if (found.has_value() || found.error().code == EAGAIN || found.error().code == ECANCELED) return;
+  PrintError("the guest is booted, as there is no template: " + found.error().Message());
 }
 
 Result<> CheckTerminal(bool interactive, bool terminal) {

@@ -6,6 +6,7 @@
 
 #include "base/result.h"
 #include "images/image.h"
+#include "runtime/cli/commands.h"
 #include "runtime/cli/installation.h"
 #include "runtime/container/store.h"
 #include "runtime/supervisor/machine.h"
@@ -16,6 +17,11 @@ namespace hmvm {
 // An error names the file and what helps.
 Result<MachineFiles> OpenMachineFiles(const ContainerConfig& config, const Installation& installation,
                                       const Image& image);
+
+// Adds the template of the container's machine, which is built if there is none: a boot now in place of one
+// in the supervisor. Why there is none is told on standard error; the machine is booted then.
+void AddTemplate(const Folders& folders, const ContainerConfig& config, const Installation& installation,
+                 MachineFiles& files);
 
 // A container with a terminal whose input is ours needs one here.
 Result<> CheckTerminal(bool interactive, bool terminal);

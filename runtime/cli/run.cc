@@ -11,6 +11,7 @@ Result<int> Execute(const Folders& folders, const RunOptions& options) {
   HMVM_TRY_ASSIGN(NewContainer made, PrepareContainer(folders, options));
   HMVM_TRY_ASSIGN(MachineFiles files, OpenMachineFiles(made.record.config, made.installation, made.image));
   HMVM_TRY_ASSIGN(const ContainerStore store, folders.OpenContainers());
+  AddTemplate(folders, made.record.config, made.installation, files);
   HMVM_TRY_ASSIGN(Launch launch, Launch::Prepare({.input = options.interactive && !options.detach,
                                                   .output = !options.detach},
                                                  options.terminal));

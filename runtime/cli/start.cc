@@ -16,6 +16,7 @@ Result<int> Start(const Folders& folders, const ContainerStore& store, const Con
   HMVM_TRY_ASSIGN(const ImageStore images, ImageStore::Open(folders.images()));
   HMVM_TRY_ASSIGN(const Image image, images.Find(config.image_id));
   HMVM_TRY_ASSIGN(MachineFiles files, OpenMachineFiles(config, installation, image));
+  AddTemplate(folders, config, installation, files);
   HMVM_TRY_ASSIGN(Launch launch, Launch::Prepare(attach, config.terminal));
   HMVM_TRY_ASSIGN(ContainerRecord claimed, store.Claim(record.id));
   auto launched = std::move(launch).Go(store, claimed, std::move(files), name);

@@ -246,6 +246,7 @@ std::string EncodeContainerRecord(const ContainerRecord& record) {
         {"open_stdin", config.open_stdin},
         {"read_only", config.read_only},
         {"auto_remove", config.auto_remove},
+        {"no_template", config.no_template},
         {"restart_policy", FormatRestartPolicy(config.restart_policy)}}},
       {"events", std::move(events)},
       {"exit_code", record.exit_code},
@@ -289,6 +290,7 @@ Result<ContainerRecord> DecodeContainerRecord(std::string_view text) {
   config.Get("open_stdin", record.config.open_stdin);
   config.Get("read_only", record.config.read_only);
   config.Get("auto_remove", record.config.auto_remove);
+  config.Get("no_template", record.config.no_template);
   config.GetIfThere("restart_policy", record.config.restart_policy);
   const json* events = reader.Find("events");
   if (events == nullptr || !events->is_array() || events->empty()) {

@@ -31,6 +31,7 @@ struct ContainerConfig {
   bool open_stdin = false;
   bool read_only = false;
   bool auto_remove = false;
+  bool no_template = false;  // its guest is booted each time
   RestartPolicy restart_policy;
 
   bool operator==(const ContainerConfig&) const = default;

@@ -17,8 +17,8 @@ class AgentClient {
   explicit AgentClient(UniqueFd socket) : ttrpc_(TtrpcClient::Create(std::move(socket))) {}
 
   // Answers once the guest has booted.
-  Result<> Personalise(const agent::v1::PersonaliseRequest& request) {
-    return Ignore(Call<agent::v1::Empty>("Personalise", request));
+  Result<> Personalise(const agent::v1::PersonaliseRequest& request, TtrpcClient::Timeout timeout) {
+    return Ignore(Call<agent::v1::Empty>("Personalise", request, timeout));
   }
   Result<> CreateContainer(const agent::v1::CreateContainerRequest& request) {
     return Ignore(Call<agent::v1::CreateContainerResponse>("CreateContainer", request));

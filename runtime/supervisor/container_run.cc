@@ -2,6 +2,7 @@
 
 #include <unistd.h>
 
+#include "base/file.h"
 #include "runtime/container/process_config.h"
 #include "runtime/supervisor/personality.h"
 #include "runtime/supervisor/streams.h"
@@ -14,6 +15,8 @@ constexpr int kCannotExecute = 126;
 constexpr int kNotFound = 127;
 // How long a machine whose agent does not answer any more gets to end and say why.
 constexpr std::chrono::seconds kLastWordsTime{3};
+// A guest that goes on from a template answers in milliseconds, or never.
+constexpr std::chrono::seconds kRestoreTime{20};
 
 int CodeOfStartError(const Error& error) {
   if (error.code == ENOENT) return kNotFound;
@@ -37,17 +40,15 @@ agent::v1::Process MakeAgentProcess(const ContainerConfig& config, const agent::
 
 Result<std::unique_ptr<ContainerRun>> ContainerRun::Start(EventLoop& loop, const MachineFiles& files,
                                                           Options options) {
-  std::unique_ptr<ContainerRun> run(new ContainerRun(loop, std::move(options)));
+  std::unique_ptr<ContainerRun> run(new ContainerRun(loop, files, std::move(options)));
   ContainerRun& self = *run;
   HMVM_TRY_ASSIGN(LogWriter log, LogWriter::Open(self.options_.log_path));
   // An earlier run's, whose VMM is gone.
   if (::unlink((self.options_.run_folder + "/vsock.sock").c_str()) < 0 && errno != ENOENT) {
     return Error{errno, "remove '" + self.options_.run_folder + "/vsock.sock'"};
   }
-  HMVM_TRY_ASSIGN(UniqueFd vsock, ListenUnix(self.options_.run_folder, "vsock.sock"));
-  HMVM_TRY_ASSIGN(self.machine_, Machine::Start(loop, self.options_.config, files, std::move(vsock),
-                                                [&self] { self.OnMachineEnd(); }));
-  self.agent_ = std::make_unique<AgentClient>(self.machine_->TakeAgentSocket());
+  HMVM_TRY_ASSIGN(self.vsock_, ListenUnix(self.options_.run_folder, "vsock.sock"));
+  HMVM_TRY(self.StartMachine(/*boot=*/false));
   self.worker_ = std::make_unique<Worker>();
   self.pumps_ =
       std::make_unique<StdioPumps>(StdioPumps::Options{.run_folder = self.options_.run_folder,
@@ -56,6 +57,30 @@ Result<std::unique_ptr<ContainerRun>> ContainerRun::Start(EventLoop& loop, const
                                    std::move(log), std::move(self.options_.client_streams));
   self.first_process_ = std::thread([&self] { self.PostOutcome(self.DriveFirstProcess()); });
   return run;
+}
+
+Result<> ContainerRun::StartMachine(bool boot) {
+  restored_ = files_.snapshot.has_value() && !boot;
+  HMVM_TRY_ASSIGN(UniqueFd vsock, Duplicate(vsock_.get()));
+  HMVM_TRY_ASSIGN(machine_, Machine::Start(loop_, options_.config, files_, boot, std::move(vsock),
+                                           [this] { OnMachineEnd(); }));
+  agent_ = std::make_unique<AgentClient>(machine_->TakeAgentSocket());
+  return {};
+}
+
+// A template that is damaged or does not fit is no reason for a container not to start. Nothing of it has
+// been in the guest, nor has anything asked the agent: the machine is made anew.
+void ContainerRun::BootInstead() {
+  template_failure_ = machine_ended_by_us_ ? outcome_->failure : machine_->EndReason(options_.config);
+  files_.snapshot->discard();
+  first_process_.join();
+  outcome_.reset();
+  ended_ = false;
+  machine_ended_by_us_ = false;
+  if (auto started = StartMachine(/*boot=*/true); !started.has_value()) {
+    return OnOutcome(FailedBy(started.error()));
+  }
+  first_process_ = std::thread([this] { PostOutcome(DriveFirstProcess()); });
 }
 
 ContainerRun::~ContainerRun() {
@@ -91,8 +116,11 @@ void ContainerRun::PostOutcome(Outcome outcome) {
 
 ContainerRun::Outcome ContainerRun::DriveFirstProcess() {
   const ContainerConfig& config = options_.config;
-  if (auto personalised = agent_->Personalise(NewPersonality(config.hostname)); !personalised.has_value()) {
-    return FailedBy(Wrap("give the guest its identity", personalised.error()));
+  const auto patience = restored_ ? TtrpcClient::Timeout(kRestoreTime) : std::nullopt;
+  if (auto own = agent_->Personalise(NewPersonality(config.hostname), patience); !own.has_value()) {
+    Outcome outcome = FailedBy(Wrap("give the guest its identity", own.error()));
+    outcome.restore_failed = restored_;
+    return outcome;
   }
   agent::v1::CreateContainerRequest create;
   create.set_container_id(options_.id);
@@ -183,6 +211,7 @@ void ContainerRun::OnMachineEnd() {
 }
 
 void ContainerRun::EndMachine() {
+  asked_to_end_ = true;
   pumps_->DropClient();
   CutPower();
 }
@@ -197,7 +226,9 @@ void ContainerRun::Finish() {
   if (ended_) return;
   ended_ = true;
   loop_.Post([this, alive = std::weak_ptr(alive_)] {
-    if (!alive.expired()) options_.on_end();
+    if (alive.expired()) return;
+    if (outcome_->restore_failed && !asked_to_end_) return BootInstead();
+    options_.on_end();
   });
 }
 

@@ -54,6 +54,8 @@ class ContainerRun {
   };
 
   // Returns once the VMM runs. The callbacks come later, from the loop itself.
+  // `files` outlive the run. With a template among them that turns out to be of no use, the machine is
+  // booted.
   static Result<std::unique_ptr<ContainerRun>> Start(EventLoop& loop, const MachineFiles& files,
                                                      Options options);
   // Ends the machine if it runs, and waits for all threads.
@@ -62,6 +64,8 @@ class ContainerRun {
   ContainerRun& operator=(const ContainerRun&) = delete;
 
   pid_t vmm_pid() const { return machine_->pid(); }
+  // Why the template could not be used; empty if it could, or if there is none.
+  const std::string& template_failure() const { return template_failure_; }
   // The guest has booted and knows of the first process, which may run by now.
   bool start_requested() const { return start_requested_; }
 
@@ -97,11 +101,14 @@ class ContainerRun {
     std::optional<int> exit_status;
     std::string failure;
     int failure_code = 0;
-    bool agent_gone = false;  // nobody answers: the machine is ending and will say why
+    bool agent_gone = false;      // nobody answers: the machine is ending and will say why
+    bool restore_failed = false;  // and nothing of the container has been in the guest
   };
 
-  ContainerRun(EventLoop& loop, Options options)
-      : loop_(loop), options_(std::move(options)), power_cut_(loop) {}
+  ContainerRun(EventLoop& loop, const MachineFiles& files, Options options)
+      : loop_(loop), files_(files), options_(std::move(options)), power_cut_(loop) {}
+  Result<> StartMachine(bool boot);
+  void BootInstead();
   Outcome DriveFirstProcess();
   static Outcome FailedBy(const Error& error);
   void PostOutcome(Outcome outcome);
@@ -112,11 +119,16 @@ class ContainerRun {
   void JoinAll();
 
   EventLoop& loop_;
+  const MachineFiles& files_;
   Options options_;
   Timer power_cut_;
+  UniqueFd vsock_;
+  bool restored_ = false;  // the machine was started from a snapshot
+  std::string template_failure_;
 
   std::unique_ptr<Machine> machine_;
   bool machine_ended_by_us_ = false;
+  bool asked_to_end_ = false;  // by the supervisor
   std::unique_ptr<AgentClient> agent_;
   const AdjustGuestClock adjust_clock_ = [this](int64_t step_ns) { return agent_->AdjustClock(step_ns); };
   std::unique_ptr<StdioPumps> pumps_;

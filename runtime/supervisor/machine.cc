@@ -5,10 +5,13 @@
 #include <sys/socket.h>
 #include <sys/wait.h>
 
+#include <array>
 #include <string_view>
 
 #include "base/escape.h"
+#include "base/fd_channel.h"
 #include "base/file.h"
+#include "runtime/container/size.h"
 
 namespace hmvm {
 namespace {
@@ -20,7 +23,18 @@ constexpr int kVmmGuestReset = 2;
 constexpr int kVmmGuestPanic = 3;
 
 // The descriptors' numbers in the VMM.
-enum VmmFd { kKernelFd = 3, kInitrdFd, kRootfsFd, kVsockFd, kAgentFd, kControlFd, kConsoleFd };
+enum VmmFd {
+  kKernelFd = 3,
+  kInitrdFd,
+  kStateFd,
+  kMemoryFd,
+  kRootfsFd,
+  kVsockFd,
+  kAgentFd,
+  kControlFd,
+  kFilesFd,
+  kConsoleFd
+};
 
 std::string Fd(int number) { return "fd:" + std::to_string(number); }
 
@@ -54,43 +68,53 @@ std::string_view LastLogMessage(std::string_view log) {
 }
 
 Result<std::unique_ptr<Machine>> Machine::Start(EventLoop& loop, const ContainerConfig& config,
-                                                const MachineFiles& files, UniqueFd vsock_listener,
+                                                const MachineFiles& files, bool boot, UniqueFd vsock_listener,
                                                 std::function<void()> on_end) {
   std::unique_ptr<Machine> machine(new Machine());
   HMVM_TRY_ASSIGN(SocketPair agent, MakeSocketPair(SOCK_STREAM));
   HMVM_TRY_ASSIGN(SocketPair control, MakeSocketPair(SOCK_STREAM));
+  HMVM_TRY_ASSIGN(SocketPair snapshots, MakeSocketPair(SOCK_SEQPACKET));
   HMVM_TRY_ASSIGN(Pipe console, MakePipe());
   HMVM_TRY_ASSIGN(Pipe log, MakePipe());
   HMVM_TRY_ASSIGN(UniqueFd null, OpenFile("/dev/null", O_RDWR));
   HMVM_TRY_ASSIGN(machine->console_, TailCapture::Start(loop, std::move(console.read)));
   HMVM_TRY_ASSIGN(machine->log_, TailCapture::Start(loop, std::move(log.read)));
-  const uint64_t memory_mib = (config.memory_bytes + (1 << 20) - 1) >> 20;
   Process::Options options;
   options.arguments = {files.vmm_program,
-                       "--kernel=" + Fd(kKernelFd),
-                       "--initrd=" + Fd(kInitrdFd),
-                       "--cpus=" + std::to_string(config.cpus),
-                       "--memory_mib=" + std::to_string(memory_mib),
                        "--platform=" + config.platform,
                        "--disks=ro:" + Fd(kRootfsFd),
                        "--vsock_listener=" + Fd(kVsockFd),
                        "--agent=" + Fd(kAgentFd),
                        "--control=" + Fd(kControlFd),
+                       "--files=" + Fd(kFilesFd),
                        "--console=" + Fd(kConsoleFd)};
   options.fds = {{null.get(), 0},
                  {null.get(), 1},
                  {log.write.get(), 2},
-                 {files.kernel.get(), kKernelFd},
-                 {files.initrd.get(), kInitrdFd},
                  {files.rootfs.get(), kRootfsFd},
                  {vsock_listener.get(), kVsockFd},
                  {agent.second.get(), kAgentFd},
                  {control.second.get(), kControlFd},
+                 {snapshots.second.get(), kFilesFd},
                  {console.write.get(), kConsoleFd}};
+  const auto give = [&options](const std::string& flag, const UniqueFd& file, int number) {
+    options.arguments.push_back(flag + Fd(number));
+    options.fds.emplace_back(file.get(), number);
+  };
+  if (files.snapshot.has_value() && !boot) {
+    give("--restore=", files.snapshot->state, kStateFd);
+    give("--memory=", files.snapshot->memory, kMemoryFd);
+  } else {
+    give("--kernel=", files.kernel, kKernelFd);
+    give("--initrd=", files.initrd, kInitrdFd);
+    options.arguments.push_back("--cpus=" + std::to_string(config.cpus));
+    options.arguments.push_back("--memory_mib=" + std::to_string(MemoryMib(config.memory_bytes)));
+  }
   options.die_with_parent = true;
   HMVM_TRY_ASSIGN(machine->process_, Process::Start(options));
   machine->agent_ = std::move(agent.first);
   machine->control_ = TtrpcClient::Create(std::move(control.first));
+  machine->files_ = std::move(snapshots.first);
   machine->on_end_ = std::move(on_end);
   HMVM_TRY_ASSIGN(machine->exit_watch_, loop.OnReadable(machine->process_.pidfd(),
                                                         [raw = machine.get()] { return raw->OnExit(); }));
@@ -120,6 +144,11 @@ Result<> Machine::Resume() const {
   return {};
 }
 
+Result<vmm::v1::SnapshotResponse> Machine::Snapshot(const UniqueFd& state, const UniqueFd& memory) const {
+  HMVM_TRY(SendFds(files_.get(), std::array{state.get(), memory.get()}));
+  return control_->Call<vmm::v1::SnapshotResponse>("hmvm.vmm.v1.Vmm", "Snapshot", vmm::v1::SnapshotRequest());
+}
+
 Result<> Machine::OnExit() {
   exit_watch_ = Watch();
   HMVM_TRY_ASSIGN(wait_status_, process_.Wait());
@@ -137,9 +166,13 @@ void Machine::Kill() {
 // The VMM knows its files by number, the user by name.
 std::string Machine::SetUpError(const ContainerConfig& config) const {
   std::string message(LastLogMessage(vmm_log()));
-  const std::string number = "'" + Fd(kKernelFd) + "'";
-  if (const size_t at = message.find(number); at != std::string::npos) {
-    message.replace(at, number.size(), "'" + config.kernel + "'");
+  const std::pair<int, std::string> names[] = {
+      {kKernelFd, "'" + config.kernel + "'"}, {kStateFd, "machine.pb"}, {kMemoryFd, "memory"}};
+  for (const auto& [fd, name] : names) {
+    const std::string number = "'" + Fd(fd) + "'";
+    if (const size_t at = message.find(number); at != std::string::npos) {
+      message.replace(at, number.size(), name);
+    }
   }
   return message.empty() ? "the virtual machine monitor ended without a word" : Escape(message, 400);
 }

@@ -2,6 +2,7 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -16,9 +17,18 @@
 
 namespace hmvm {
 
+// A snapshot that a machine goes on from in place of booting.
+struct MachineSnapshot {
+  UniqueFd state;  // machine.pb
+  UniqueFd memory;
+  // Of a template that turned out to be of no use: removes it.
+  std::function<void()> discard;
+};
+
 // What a machine is made of, already open.
 struct MachineFiles {
   std::string vmm_program;
+  std::optional<MachineSnapshot> snapshot;
   UniqueFd kernel;
   UniqueFd initrd;
   UniqueFd rootfs;  // EROFS
@@ -32,10 +42,10 @@ std::string_view LastLogMessage(std::string_view log);
 // longest: the VMM dies with it.
 class Machine {
  public:
-  // Starts the VMM; `on_end` is called once, on the loop, when it has ended and was reaped. EACCES, ENOENT:
-  // the program can't be executed.
+  // Starts the VMM, from files.snapshot if there is one and `boot` does not forbid it; `on_end` is called
+  // once, on the loop, when it has ended and was reaped. EACCES, ENOENT: the program can't be executed.
   static Result<std::unique_ptr<Machine>> Start(EventLoop& loop, const ContainerConfig& config,
-                                                const MachineFiles& files, UniqueFd vsock_listener,
+                                                const MachineFiles& files, bool boot, UniqueFd vsock_listener,
                                                 std::function<void()> on_end);
   // Kills the VMM if it runs.
   ~Machine();
@@ -49,6 +59,9 @@ class Machine {
   // Holds the machine, and lets it go. Blocks; from any thread. EBUSY: it is held already, or is not.
   Result<> Pause() const;
   Result<> Resume() const;
+
+  // Writes a snapshot into two empty files; the machine goes on. Blocks; from any thread, one at a time.
+  Result<vmm::v1::SnapshotResponse> Snapshot(const UniqueFd& state, const UniqueFd& memory) const;
 
   pid_t pid() const { return process_.pid(); }
   bool ended() const { return ended_; }
@@ -69,6 +82,7 @@ class Machine {
   Process process_;
   std::unique_ptr<TtrpcClient> control_;  // its closing ends the machine, too
   UniqueFd agent_;
+  UniqueFd files_;  // for the files of snapshots
   std::unique_ptr<TailCapture> console_;
   std::unique_ptr<TailCapture> log_;
   std::function<void()> on_end_;

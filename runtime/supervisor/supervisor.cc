@@ -208,7 +208,8 @@ Result<> Supervisor::StartRun() {
 }
 
 void Supervisor::OnRunning() {
-  if (record_.status() != Status::kStarting) return;  // asked to stop meanwhile
+  if (record_.status() != Status::kStarting) return;                          // asked to stop meanwhile
+  if (const auto vmm = IdentifyProcess(run_->vmm_pid())) record_.vmm = *vmm;  // may be another by now
   if (auto entered = store_.Enter(record_, Status::kRunning); !entered.has_value()) {
     return run_->Fail(entered.error());
   }
@@ -306,7 +307,12 @@ void Supervisor::Answer(std::vector<WaitResponder>& waiting) const {
 // Nothing in it while the first process runs.
 api::WaitResponse Supervisor::LastExit() const {
   api::WaitResponse answer;
-  if (run_ != nullptr) return answer;
+  if (run_ != nullptr) {
+    if (const std::string& why = run_->template_failure(); !why.empty()) {
+      answer.set_warning("the guest was booted, as its template was of no use and has been removed: " + why);
+    }
+    return answer;
+  }
   answer.set_exit_code(record_.exit_code);
   answer.set_failure(record_.reason);
   return answer;

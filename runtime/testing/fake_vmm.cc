@@ -1,7 +1,7 @@
 // A stand-in for hmvm-vmm and the guest in it, for tests of the supervisor and the command line: takes
 // hmvm-vmm's flags, speaks guest/api/agent.proto, and runs the "guest's" processes on the host. What the
-// kernel file says chooses a failure: "refuse" (set-up fails), "panic" (at boot), "agentless" (the agent
-// gives up at boot), "hang" (the agent never answers).
+// kernel file, or a snapshot's machine.pb, says chooses a failure: "refuse" (set-up fails), "panic" (at
+// boot), "damaged" (no snapshot), "agentless" (the agent gives up at boot), "hang" (the agent never answers).
 #include <fcntl.h>
 #include <signal.h>
 #include <sys/prctl.h>
@@ -20,6 +20,7 @@
 #include <gflags/gflags.h>
 
 #include "base/event_loop.h"
+#include "base/fd_channel.h"
 #include "base/file.h"
 #include "base/ttrpc/server.h"
 #include "guest/api/agent.pb.h"
@@ -34,6 +35,9 @@ DEFINE_string(vsock_listener, "", "");
 DEFINE_string(agent, "", "");
 DEFINE_string(control, "", "");
 DEFINE_string(console, "", "");
+DEFINE_string(files, "", "");
+DEFINE_string(restore, "", "");
+DEFINE_string(memory, "", "");
 DEFINE_uint32(cpus, 0, "");
 DEFINE_uint32(memory_mib, 0, "");
 
@@ -63,9 +67,12 @@ class FakeGuest {
       HMVM_TRY_ASSIGN(UniqueFd agent, OpenArgument(FLAGS_agent, O_RDWR));
       HMVM_TRY(server_.Serve(std::move(agent)));
     }
-    HMVM_TRY_ASSIGN(listener_, OpenArgument(FLAGS_vsock_listener, O_RDWR));
-    HMVM_TRY_ASSIGN(listener_watch_,
-                    loop_.OnReadable(listener_.get(), [this]() -> Result<> { return Accept(); }));
+    if (!FLAGS_vsock_listener.empty()) {
+      HMVM_TRY_ASSIGN(listener_, OpenArgument(FLAGS_vsock_listener, O_RDWR));
+      HMVM_TRY_ASSIGN(listener_watch_,
+                      loop_.OnReadable(listener_.get(), [this]() -> Result<> { return Accept(); }));
+    }
+    HMVM_TRY_ASSIGN(files_, OpenArgument(FLAGS_files, O_RDWR));
     HMVM_TRY_ASSIGN(UniqueFd control, OpenArgument(FLAGS_control, O_RDWR));
     return server_.Serve(std::move(control), [] { ::_exit(0); });
   }
@@ -188,7 +195,17 @@ class FakeGuest {
                                                                       SignalAll(SIGCONT);
                                                                       respond(vmm::v1::ResumeResponse());
                                                                     });
+    server_.Handle<vmm::v1::SnapshotRequest, vmm::v1::SnapshotResponse>(
+        "hmvm.vmm.v1.Vmm", "Snapshot", [this](const auto&, auto respond) {
+          const std::vector<UniqueFd> files = ReceiveFds(files_.get()).value();
+          for (const UniqueFd& file : files) {
+            (void)WriteAll(file.get(), std::string_view("snapshot"));
+          }
+          respond(vmm::v1::SnapshotResponse());
+        });
     constexpr const char* kAgent = "hmvm.agent.v1.Agent";
+    server_.Handle<api::DescribeRequest, api::DescribeResponse>(
+        kAgent, "Describe", [](const auto&, auto respond) { respond(api::DescribeResponse()); });
     server_.Handle<api::PersonaliseRequest, api::Empty>(
         kAgent, "Personalise", [](const auto&, auto respond) { respond(api::Empty()); });
     server_.Handle<api::CreateContainerRequest, api::CreateContainerResponse>(
@@ -239,6 +256,7 @@ class FakeGuest {
 
   EventLoop& loop_;
   TtrpcServer server_;
+  UniqueFd files_;
   UniqueFd listener_;
   Watch listener_watch_;
   std::map<uint64_t, UniqueFd> streams_;
@@ -247,11 +265,16 @@ class FakeGuest {
 
 int Main() {
   char kernel[64] = {};
-  const UniqueFd kernel_fd = OpenArgument(FLAGS_kernel, O_RDONLY).value();
+  const UniqueFd kernel_fd =
+      OpenArgument(FLAGS_restore.empty() ? FLAGS_kernel : FLAGS_restore, O_RDONLY).value();
   (void)!::read(kernel_fd.get(), kernel, sizeof(kernel) - 1);
   const std::string_view mode(kernel);
   if (mode.starts_with("refuse")) {
     std::fputs("E1123 10:11:12.345678 77 fake.cc:1] kernel 'fd:3': not an ELF file\n", stderr);
+    return 1;
+  }
+  if (mode.starts_with("damaged")) {
+    std::fputs("E1123 10:11:12.345678 77 fake.cc:1] snapshot 'fd:5': it is damaged\n", stderr);
     return 1;
   }
   if (mode.starts_with("panic")) {

@@ -1,0 +1,110 @@
+// `hmvm template build`, `hmvm template ls`, `hmvm template rm`.
+#include <time.h>
+
+#include <filesystem>
+
+#include <nlohmann/json.hpp>
+
+#include "runtime/cli/commands.h"
+#include "runtime/cli/installation.h"
+#include "runtime/cli/output.h"
+#include "runtime/container/size.h"
+#include "runtime/template/build.h"
+#include "runtime/template/store.h"
+
+namespace hmvm {
+namespace {
+
+using nlohmann::ordered_json;
+
+constexpr size_t kShortId = 12;
+
+std::string Age(int64_t since_unix_ns) {
+  timespec now = {};
+  ::clock_gettime(CLOCK_REALTIME, &now);
+  return FormatAge(int64_t{now.tv_sec} * 1'000'000'000 + now.tv_nsec - since_unix_ns);
+}
+
+ordered_json Details(const TemplateInfo& info) {
+  return {{"id", info.id},
+          {"kernel", info.machine.kernel},
+          {"platform", info.machine.platform},
+          {"cpus", info.machine.cpus},
+          {"memory_mib", info.machine.memory_mib},
+          {"disk_bytes", info.disk_bytes},
+          {"built_unix_ns", info.built_unix_ns},
+          {"used_unix_ns", info.used_unix_ns},
+          {"stale", info.stale}};
+}
+
+// The whole id of the one template whose id begins so.
+Result<std::string> Complete(const TemplateStore& store, const std::string& beginning) {
+  HMVM_TRY_ASSIGN(const std::vector<TemplateInfo> infos, store.List());
+  std::string found;
+  for (const TemplateInfo& info : infos) {
+    if (!info.id.starts_with(beginning)) continue;
+    if (!found.empty())
+      return Error{0, "'" + beginning + "' is the beginning of more than one template's id"};
+    found = info.id;
+  }
+  if (found.empty()) return Error{0, "no template '" + beginning + "'; `hmvm template ls` lists all"};
+  return found;
+}
+
+}  // namespace
+
+Result<int> Execute(const Folders& folders, const TemplateBuildOptions& options) {
+  HMVM_TRY_ASSIGN(const Installation installation, Installation::Find());
+  const std::string kernel =
+      options.kernel.empty() ? installation.kernel : std::filesystem::absolute(options.kernel).string();
+  HMVM_TRY_ASSIGN(const TemplateKey key, MakeTemplateKey({.vmm_program = installation.vmm_program,
+                                                          .kernel = kernel,
+                                                          .initramfs = installation.initramfs,
+                                                          .platform = options.platform,
+                                                          .cpus = options.cpus,
+                                                          .memory_mib = MemoryMib(options.memory_bytes)}));
+  if (auto built = BuildTemplate(TemplateStore(folders.templates()), key); !built.has_value()) {
+    if (built.error().code == EAGAIN) return Error{0, "another process is building a template: try again"};
+    return Wrap("build a template", built.error());
+  }
+  HMVM_TRY(Print(key.id + "\n"));
+  return 0;
+}
+
+Result<int> Execute(const Folders& folders, const TemplateLsOptions& options) {
+  HMVM_TRY_ASSIGN(const std::vector<TemplateInfo> infos, TemplateStore(folders.templates()).List());
+  ordered_json list = ordered_json::array();
+  std::string ids;
+  Table table({"TEMPLATE ID", "CPUS", "MEMORY", "PLATFORM", "BUILT", "USED", "SIZE", "STATE"});
+  for (const TemplateInfo& info : infos) {
+    ids += info.id.substr(0, kShortId) + "\n";
+    list.push_back(Details(info));
+    table.Add({info.id.substr(0, kShortId), std::to_string(info.machine.cpus),
+               FormatSize(uint64_t{info.machine.memory_mib} << 20), info.machine.platform,
+               Age(info.built_unix_ns) + " ago", Age(info.used_unix_ns) + " ago", FormatSize(info.disk_bytes),
+               info.stale ? "stale" : "current"});
+  }
+  const auto replace = ordered_json::error_handler_t::replace;
+  HMVM_TRY(Print(options.quiet  ? ids
+                 : options.json ? list.dump(2, ' ', false, replace) + "\n"
+                                : table.Format()));
+  return 0;
+}
+
+Result<int> Execute(const Folders& folders, const TemplateRmOptions& options) {
+  const TemplateStore store(folders.templates());
+  int exit_code = 0;
+  for (const std::string& beginning : options.templates) {
+    auto removed = [&]() -> Result<> {
+      HMVM_TRY_ASSIGN(const std::string id, Complete(store, beginning));
+      HMVM_TRY(store.Remove(id));
+      return Print(beginning + "\n");
+    }();
+    if (removed.has_value()) continue;
+    PrintError(removed.error().Message());
+    exit_code = kExitFailed;
+  }
+  return exit_code;
+}
+
+}  // namespace hmvm

@@ -1,0 +1,15 @@
+#pragma once
+
+#include "base/result.h"
+#include "runtime/template/key.h"
+#include "runtime/template/store.h"
+
+namespace hmvm {
+
+// Boots the key's machine with an empty drive, waits until its agent is ready, and makes a template of it.
+// Takes a cold boot and some 50 ms. EAGAIN: another process is building one. ECANCELED: the machine does not
+// come up, as whoever boots it himself will be told. The error says why, in the VMM's last words where it had
+// any.
+Result<> BuildTemplate(const TemplateStore& store, const TemplateKey& key);
+
+}  // namespace hmvm
