@@ -15,6 +15,15 @@ Result<MemoryRoom> MemoryRoom::Create(const MemoryMap& map) {
   return room;
 }
 
+Result<MemoryMap> SumMemory(const MemoryMap& map, std::span<const MemoryArea> areas) {
+  HMVM_TRY_ASSIGN(MemoryWriter writer, MemoryWriter::OnlySums(areas));
+  const PageRuns data = map.AllRuns();
+  for (const PageRun& run : data.runs()) HMVM_TRY(writer.Write(run));
+  MemoryMap whole(areas);
+  writer.AddTo(whole);
+  return whole;
+}
+
 Result<MemoryMap> MergeMemory(const MemoryMap& map, std::span<const MemoryFile> files, int out,
                               const std::string& name) {
   HMVM_TRY(VerifyMemory(map, files));

@@ -26,6 +26,10 @@ class MemoryRoom {
   std::vector<MemoryArea> areas_;
 };
 
+// The map of one full file with the content of `areas`, of which `map` says where it is not zero; no file is
+// written.
+Result<MemoryMap> SumMemory(const MemoryMap& map, std::span<const MemoryArea> areas);
+
 // Writes the memory of a chain into `out`, an empty file whose errors carry `name`: one full file, in the map
 // that comes back. The chain is verified first.
 Result<MemoryMap> MergeMemory(const MemoryMap& map, std::span<const MemoryFile> files, int out,

@@ -24,19 +24,23 @@ bool IsZero(std::span<const std::byte> page) {
 }  // namespace
 
 Result<MemoryWriter> MemoryWriter::Create(std::span<const MemoryArea> areas, int file, std::string name) {
-  const uint64_t pages = TotalPages(areas);
-  if (::ftruncate(file, static_cast<off_t>(pages * kPageBytes)) < 0)
-    return Error{errno, "size '" + name + "'"};
-  HMVM_TRY_ASSIGN(Mapping checksums, Mapping::Anonymous(pages * sizeof(uint64_t)));
-  HMVM_TRY_ASSIGN(Mapping written, Mapping::Anonymous(pages));
-  return MemoryWriter(areas, file, std::move(name), std::move(checksums), std::move(written));
+  const auto bytes = static_cast<off_t>(TotalPages(areas) * kPageBytes);
+  if (::ftruncate(file, bytes) < 0) return Error{errno, "size '" + name + "'"};
+  HMVM_TRY_ASSIGN(MemoryWriter writer, OnlySums(areas));
+  writer.file_ = file;
+  writer.name_ = std::move(name);
+  return writer;
 }
 
-MemoryWriter::MemoryWriter(std::span<const MemoryArea> areas, int file, std::string name, Mapping checksums,
-                           Mapping written)
+Result<MemoryWriter> MemoryWriter::OnlySums(std::span<const MemoryArea> areas) {
+  const uint64_t pages = TotalPages(areas);
+  HMVM_TRY_ASSIGN(Mapping checksums, Mapping::Anonymous(pages * sizeof(uint64_t)));
+  HMVM_TRY_ASSIGN(Mapping written, Mapping::Anonymous(pages));
+  return MemoryWriter(areas, std::move(checksums), std::move(written));
+}
+
+MemoryWriter::MemoryWriter(std::span<const MemoryArea> areas, Mapping checksums, Mapping written)
     : areas_(areas),
-      file_(file),
-      name_(std::move(name)),
       total_pages_(TotalPages(areas)),
       checksums_(std::move(checksums)),
       written_(std::move(written)),
@@ -89,6 +93,7 @@ Result<> MemoryWriter::WritePart(std::span<const std::byte> host, uint64_t first
 }
 
 Result<> MemoryWriter::WriteAt(std::span<const std::byte> bytes, uint64_t page) {
+  if (file_ < 0) return {};
   uint64_t offset = page * kPageBytes;
   while (!bytes.empty()) {
     const ssize_t put = ::pwrite(file_, bytes.data(), bytes.size(), static_cast<off_t>(offset));

@@ -22,6 +22,9 @@ class MemoryWriter {
   // the file carry `name`.
   static Result<MemoryWriter> Create(std::span<const MemoryArea> areas, int file, std::string name);
 
+  // One that writes nothing, for AddTo() alone.
+  static Result<MemoryWriter> OnlySums(std::span<const MemoryArea> areas);
+
   Result<> Write(PageRun run);
   // The same with the bytes that the pages from `first` on had.
   Result<> WriteFrom(std::span<const std::byte> bytes, uint64_t first);
@@ -34,15 +37,14 @@ class MemoryWriter {
   void AddTo(MemoryMap& map) const;
 
  private:
-  MemoryWriter(std::span<const MemoryArea> areas, int file, std::string name, Mapping checksums,
-               Mapping written);
+  MemoryWriter(std::span<const MemoryArea> areas, Mapping checksums, Mapping written);
   Result<> WritePart(std::span<const std::byte> host, uint64_t first);
   Result<> WriteAt(std::span<const std::byte> bytes, uint64_t page);
   PageRuns WrittenRuns() const;
   PageRuns NonZeroRuns() const;
 
   std::span<const MemoryArea> areas_;
-  int file_;
+  int file_ = -1;  // -1: only sums
   std::string name_;
   uint64_t total_pages_;
   // By page; anonymous memory, so that a page that was never written costs none.
