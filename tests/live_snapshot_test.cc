@@ -98,6 +98,44 @@ TEST_F(LiveSnapshotTest, EverySnapshotOfAChainIsOfOneMoment) {
   }
 }
 
+TEST_F(LiveSnapshotTest, ExportedChainRunsWhileItIsUnpackedAndAfterAnImport) {
+  Machine machine = Start(48);
+  ASSERT_TRUE(WaitUntil([&] { return Checked(Console("console")) > 0; }, kPatienceMs)) << Console("console");
+  vmm::v1::SnapshotRequest request;
+  const auto full = machine.Snapshot(folder_ / "full", request);
+  ASSERT_TRUE(full.has_value()) << full.error().Message();
+  request.set_diff_of(full->memory_id());
+  request.set_live(true);
+  ASSERT_TRUE(machine.Snapshot(folder_ / "diff", request).has_value());
+  EXPECT_EQ(machine.Stop(), 0);
+  const std::string archive = folder_ / "web.zst";
+  const auto tool = [](std::vector<std::string> arguments) {
+    arguments.insert(arguments.begin(), VmmProgram().parent_path() / "hmvm-snapshot");
+    const Outcome outcome = RunProgram(arguments);
+    EXPECT_EQ(outcome.exit_code, 0) << Describe(outcome);
+  };
+
+  tool({"export", archive, folder_ / "full", folder_ / "diff"});
+  tool({"import", archive, folder_ / "imported"});
+  tool({"merge", folder_ / "merged", folder_ / "full", folder_ / "diff"});
+
+  Machine::Options options;
+  options.vmm = VmmProgram();
+  options.console = folder_ / "restored";
+  options.restore_archive = archive;
+  Machine lazy = Started(options);
+  // It can be put into a snapshot before all of it is there.
+  const auto again = lazy.Snapshot(folder_ / "again");
+  EXPECT_TRUE(again.has_value()) << again.error().Message();
+  ExpectGoesOn("restored");
+  EXPECT_EQ(lazy.Stop(), 0);
+  for (const char* name : {"imported", "merged", "again"}) {
+    Machine restored = Restore(folder_ / name, {});
+    ExpectGoesOn("restored");
+    EXPECT_EQ(restored.Stop(), 0);
+  }
+}
+
 TEST_F(LiveSnapshotTest, RestoredMachineCanBePutIntoSnapshotsItself) {
   Machine machine = Start(32);
   ASSERT_TRUE(WaitUntil([&] { return Checked(Console("console")) > 0; }, kPatienceMs)) << Console("console");

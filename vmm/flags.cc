@@ -32,6 +32,8 @@ DEFINE_string(control, "", "fd:N, a connected socket for the control API; when i
 DEFINE_string(restore, "", "a snapshot's machine.pb to go on from, in place of a kernel: a path or fd:N");
 DEFINE_string(memory, "",
               "with --restore: the snapshot's memory files, the full one first, with commas between");
+DEFINE_string(archive, "",
+              "an exported snapshot to go on from, in place of --restore and --memory: a path or fd:N");
 DEFINE_bool(paused, false, "hold the machine from its start until the control API resumes it");
 DEFINE_string(files, "", "fd:N, a SOCK_SEQPACKET socket by which files for requests of the control API come");
 DEFINE_string(inspect_snapshot, "", "print what a snapshot's machine.pb says, as JSON, and exit");
@@ -167,7 +169,9 @@ Result<Flags> ParseFlags(int argc, char** argv) {
   HMVM_TRY_ASSIGN(flags.control, OpenFlag(FLAGS_control, O_RDWR));
   HMVM_TRY_ASSIGN(flags.files, OpenFlag(FLAGS_files, O_RDWR));
   flags.paused = FLAGS_paused;
-  if (!FLAGS_restore.empty()) {
+  if (!FLAGS_archive.empty()) {
+    HMVM_TRY_ASSIGN(machine.restore.emplace().archive, OpenNamed("snapshot", FLAGS_archive, O_RDONLY));
+  } else if (!FLAGS_restore.empty()) {
     HMVM_TRY_ASSIGN(machine.restore, OpenSnapshot(FLAGS_restore, FLAGS_memory));
   } else {
     if (FLAGS_kernel.empty()) return Error{0, "--kernel is missing"};

@@ -23,6 +23,7 @@
 #include "vmm/memory/guest_memory.h"
 #include "vmm/platform/platform.h"
 #include "vmm/platform_choice.h"
+#include "vmm/snapshot/lazy_loader.h"
 #include "vmm/snapshot/machine_state.pb.h"
 #include "vmm/snapshot/memory_saver.h"
 #include "vmm/virtio/mmio_transport.h"
@@ -42,10 +43,15 @@ struct DiskConfig {
   IoLimits limits = {};
 };
 
-// A snapshot to go on from.
+// A snapshot to go on from: a folder's files, or an exported one.
 struct RestoreConfig {
   NamedFile state;                // machine.pb
   std::vector<NamedFile> memory;  // the full file first, then the diffs upon it
+  // In place of both; its memory is unpacked where and when it is touched.
+  std::optional<NamedFile> archive;
+  // The archive turns out to be damaged, or can't be read any more: called from a thread of the machine's,
+  // while others wait for memory and can't be stopped. It must not return.
+  std::function<void(const Error&)> on_memory_lost;
 };
 
 struct MachineConfig {
@@ -172,6 +178,8 @@ class Machine {
   std::string device_command_line_;          // "virtio_mmio.device=..." for each of them
   std::unique_ptr<DirtyPages> dirty_pages_;
   std::unique_ptr<MemorySaver> memory_saver_;
+  std::optional<NamedFile> archive_;  // that the loader reads
+  std::unique_ptr<LazyLoader> loader_;
 
   std::atomic<uint64_t> running_monotonic_ns_ = 0;
   std::atomic<bool> ended_ = false;

@@ -9,6 +9,7 @@
 #include "vmm/kvm/write_log.h"
 #include "vmm/machine.h"
 #include "vmm/machine_host.h"
+#include "vmm/snapshot/archive.h"
 #include "vmm/snapshot/host_fit.h"
 #include "vmm/snapshot/memory_map.h"
 #include "vmm/snapshot/memory_mapper.h"
@@ -42,12 +43,30 @@ std::string_view NameOf(PlatformChoice choice) {
                                              : "auto";
 }
 
+// The archive's frames are verified as they are unpacked, by its own manifest: that must be the machine's.
+Result<snapshot::MachineState> StateOf(const Archive& archive) {
+  const auto file = std::ranges::find(archive.files(), "machine.pb", &ArchiveFile::name);
+  if (file == archive.files().end()) return Error{EINVAL, "the exported snapshot has no machine.pb"};
+  HMVM_TRY_ASSIGN(snapshot::MachineState state, DecodeState(file->content));
+  HMVM_TRY_ASSIGN(const MemoryMap map, MemoryMap::FromManifest(state.memory()));
+  if (map.files().back().id != archive.memory().files()[0].id) {
+    return Error{EINVAL, "the exported snapshot's machine.pb is of another memory"};
+  }
+  return state;
+}
+
 }  // namespace
 
 Result<std::unique_ptr<Machine>> Machine::Restore(MachineConfig config) {
   // What the snapshot says, before anything is made of it.
-  const RestoreConfig& source = *config.restore;
-  HMVM_TRY_ASSIGN(const snapshot::MachineState state, ReadState(source.state.fd.get(), source.state.name));
+  RestoreConfig& source = *config.restore;
+  std::optional<Archive> archive;
+  if (source.archive) {
+    HMVM_TRY_ASSIGN(archive, Archive::Open(source.archive->fd.get(), source.archive->name));
+    source.state.name = source.archive->name;
+  }
+  HMVM_TRY_ASSIGN(const snapshot::MachineState state,
+                  archive ? StateOf(*archive) : ReadState(source.state.fd.get(), source.state.name));
   HMVM_TRY_ASSIGN(const MemoryMap map, MemoryMap::FromManifest(state.memory()));
   HMVM_TRY(CheckHostMemory(state.memory_bytes()));
   HMVM_TRY(CheckDisks(state, config.disks.size()));
@@ -55,8 +74,9 @@ Result<std::unique_ptr<Machine>> Machine::Restore(MachineConfig config) {
   std::vector<MemoryFile> files;
   for (const NamedFile& file : source.memory) files.push_back({file.name, file.fd.get()});
   // Read beside all that follows; the guest does not run before it is found whole.
-  std::future<Result<>> verified =
-      std::async(std::launch::async, [&map, &files] { return VerifyMemory(map, files); });
+  std::future<Result<>> verified;
+  if (!archive)
+    verified = std::async(std::launch::async, [&map, &files] { return VerifyMemory(map, files); });
 
   // The virtual machine and its memory.
   HMVM_TRY_ASSIGN(Kvm kvm, OpenKvm());
@@ -68,7 +88,13 @@ Result<std::unique_ptr<Machine>> Machine::Restore(MachineConfig config) {
   HMVM_TRY_ASSIGN(machine->device_loop_, EventLoop::Create());
   HMVM_TRY(machine->AddRam());
   HMVM_TRY(machine->RestorePlatform(config.platform, state));
-  HMVM_TRY(MapMemory(map, files, machine->MemoryAreas()));
+  if (archive) {
+    machine->archive_ = std::move(source.archive);
+    HMVM_TRY_ASSIGN(machine->loader_, LazyLoader::Start(std::move(*archive), machine->MemoryAreas(),
+                                                        std::move(source.on_memory_lost)));
+  } else {
+    HMVM_TRY(MapMemory(map, files, machine->MemoryAreas()));
+  }
 
   // Platform and devices as they were.
   HMVM_TRY(machine->AddPortDevices());
@@ -81,7 +107,7 @@ Result<std::unique_ptr<Machine>> Machine::Restore(MachineConfig config) {
   }
   machine->OpenStatistics();
   machine->MakeMemorySaver(map.AllRuns());
-  HMVM_TRY(verified.get());
+  if (verified.valid()) HMVM_TRY(verified.get());
   return machine;
 }
 

@@ -73,6 +73,12 @@ Result<ExitStatus> Run(int argc, char** argv, uint64_t started_monotonic_ns) {
   if (flags.probe) return Probe();
   if (flags.inspect.valid()) return Inspect(flags.inspect.get());
   HMVM_TRY_ASSIGN(const auto loop, EventLoop::Create());
+  if (flags.machine.restore) {
+    flags.machine.restore->on_memory_lost = [](const Error& error) {
+      LOG(ERROR) << Escape(error.Message(), 1024) << ": the machine can't go on without this memory";
+      ::_exit(kKvmError);
+    };
+  }
   HMVM_TRY_ASSIGN(const auto machine, flags.machine.restore ? Machine::Restore(std::move(flags.machine))
                                                             : Machine::Create(std::move(flags.machine)));
 

@@ -22,7 +22,9 @@ Result<Machine> Machine::Start(const Options& options) {
               {control.second.get(), kControlFd},
               {files.second.get(), kFilesFd}},
       .die_with_parent = true};
-  if (options.restore.empty()) {
+  if (!options.restore_archive.empty()) {
+    start.arguments.push_back("--archive=" + options.restore_archive.string());
+  } else if (options.restore.empty()) {
     start.arguments.insert(
         start.arguments.end(),
         {"--kernel=" + options.kernel.string(), "--initrd=" + options.initramfs.string(),

@@ -32,6 +32,7 @@ class Machine {
     std::filesystem::path restore;
     // The folders of the snapshots that it is a diff of, the full one first.
     std::vector<std::filesystem::path> restore_parents;
+    std::filesystem::path restore_archive;  // the same from an exported snapshot
     bool paused = false;
   };
 
