@@ -46,8 +46,8 @@ void MakeSnapshot(const test::Machine::Options& options, const fs::path& folder,
 }
 
 void Restore(test::Machine::Options options, std::vector<Series>& table) {
-  Series wall("restore: process start to the agent's answer", "ms"),
-      loaded("  of it: to main()", "ms"), restored("  of it: main() to the first KVM_RUN", "ms"),
+  Series wall("restore: process start to the agent's answer", "ms"), loaded("  of it: to main()", "ms"),
+      restored("  of it: main() to the first KVM_RUN", "ms"),
       answered("  of it: the first KVM_RUN to the answer", "ms"), second("the agent's second answer", "ms"),
       cpu("processor time, VMM and guest", "ms");
   for (unsigned i = 0; i < FLAGS_count; ++i) {
@@ -59,8 +59,8 @@ void Restore(test::Machine::Options options, std::vector<Series>& table) {
     AskAgent(machine);
     const int64_t second_ns = MonotonicNs();
     cpu.Add(static_cast<double>(CpuTimeNs(machine.pid())) / kNsPerMs);
-    const auto vmm = OrFail(
-        machine.Control<vmm::v1::DescribeResponse>("Describe", vmm::v1::DescribeRequest()), "the VMM");
+    const auto vmm =
+        OrFail(machine.Control<vmm::v1::DescribeResponse>("Describe", vmm::v1::DescribeRequest()), "the VMM");
     const auto main_ns = static_cast<int64_t>(vmm.started_monotonic_ns());
     const auto run_ns = static_cast<int64_t>(vmm.running_monotonic_ns());
     wall.Add(static_cast<double>(first_ns - start_ns) / kNsPerMs);
