@@ -248,7 +248,7 @@ struct MonitorHeader {
   uint64_t magic;
   uint64_t stub_enter, stub_fault_user, stub_fault_kernel, stub_load, stub_return, stub_return_end;
   uint64_t stub_return_full, stub_return_full_end, stub_exits;
-  uint64_t entry_start, enter, fault_user, fault_kernel, inject_kernel;
+  uint64_t entry_start, hypercall_call, enter, fault_user, fault_kernel, inject_kernel;
   uint64_t hypercall_return, hypercall_return_end, kernel_return, kernel_return_end;
   uint64_t user_return, user_return_committed, user_return_end;
   uint64_t user_return_full, user_return_full_committed, user_return_full_end;
