@@ -10,7 +10,7 @@
 .section .rodata
 .globl hmvm_probe_start, hmvm_probe_loop, hmvm_probe_vectors, hmvm_probe_gate_a, hmvm_probe_gate_b
 .globl hmvm_probe_ring3, hmvm_probe_lstar, hmvm_probe_after_syscall, hmvm_probe_after_break, hmvm_probe_end
-.globl hmvm_probe_spin, hmvm_probe_spin_end, hmvm_probe_single_step_end
+.globl hmvm_probe_framed, hmvm_probe_spin, hmvm_probe_spin_end, hmvm_probe_single_step_end
 .balign 4096
 hmvm_probe_start:
 
@@ -25,13 +25,14 @@ hmvm_probe_loop:
   out %al, $PROBE_PORT_LOOP_END
   jmp hmvm_probe_loop
 
-// int3: loads a root and leaves through a frame, as the monitor's stub_gate.
+// int3: loads a root and leaves through a frame that the program gave, or as the monitor's stubs do, through the one
+// that the view of this root has where the CPU pushed.
 .macro GATE_STUB view
+  cmpl $1, RESULT(FRAME)
+  je leave_through_frame
   xchg %rax, RESULT(GATE_ROOT)
   mov %rax, %cr3
   movl $\view, RESULT(GATE_VIEW)
-  mov (%rsp), %rax
-  mov %rax, RESULT(GATE_RIP)
   mov %cs, %eax
   mov %eax, RESULT(GATE_CS)
   lea RESULT(GATE_FRAME), %rsp
@@ -42,6 +43,10 @@ hmvm_probe_gate_a:
   GATE_STUB 1
 hmvm_probe_gate_b:
   GATE_STUB 2
+leave_through_frame:
+  xchg %rax, RESULT(GATE_ROOT)
+  mov %rax, %cr3
+  iretq
 
 // All other vectors, 16 bytes each.
 .balign 16
@@ -213,6 +218,10 @@ hmvm_probe_single_step_end:
   jmp *%rdx
 9:
 
+  EXPECT EXPECT_LARGE_READ
+  mov (hmvm_probe_start + PROBE_LARGE + PROBE_FRAMES)(%rip), %al
+9:
+
   STEP STEP_READ_ONLY
   EXPECT EXPECT_READ_ONLY
   mov %al, PAGE(READ_ONLY)
@@ -275,6 +284,27 @@ hmvm_probe_after_break:
   mov %rax, PAGE(TARGET)
   mov TARGET_ENTRY, %rdx
   mov %rdx, RESULT(ENTRY_WRITTEN)
+9:
+
+  STEP STEP_FRAMES
+  EXPECT EXPECT_NOTHING
+  movl $1, RESULT(FRAME)
+  movq $PROBE_ROOT_B, RESULT(GATE_ROOT)
+  mov %rsp, %rdx
+  int3
+  jmp 9f
+hmvm_probe_framed:
+  mov %rdx, %rsp
+  movl $0, RESULT(FRAME)
+  GATE PROBE_ROOT_A
+  movl $2, RESULT(FRAME)
+9:
+  // However it went, under the first root.
+  EXPECT EXPECT_NOTHING
+  cmpl $2, RESULT(FRAME)
+  je 9f
+  movl $0, RESULT(FRAME)
+  GATE PROBE_ROOT_A
 9:
 
   STEP STEP_VIEWS

@@ -20,6 +20,11 @@
 #define PROBE_MMIO 0xd000        // U: no memory behind it
 #define PROBE_UNMAPPED 0xe000
 #define PROBE_RING0_STACK 0x10000  // S: a page unmapped below it ends a handler that faults for ever
+// S: a page of 2 MiB over guest-physical memory from 0 on, in the second view from PROBE_LARGE_SECOND on. In
+// it, the stack of int3: what is pushed there in one view is not what iretq finds there in the other.
+#define PROBE_LARGE 0x400000
+#define PROBE_LARGE_SECOND 0x200000
+#define PROBE_FRAME 0x32000
 
 // A page of code and data, not executable by its entry of level 2, 3, 4.
 #define PROBE_NO_EXECUTE_LEVEL2 0xffff808000200000
@@ -74,14 +79,15 @@
 #define STEP_NO_EXECUTE 8
 #define STEP_BREAK_GATE 9
 #define STEP_SHADOW 10
-#define STEP_VIEWS 11
-#define STEP_BASES 12
-#define STEP_XCR0 13
-#define STEP_EXIT 14
-#define STEP_MMIO 15
-#define STEP_TIME 16
-#define STEP_KICK 17
-#define STEP_DONE 18
+#define STEP_FRAMES 11
+#define STEP_VIEWS 12
+#define STEP_BASES 13
+#define STEP_XCR0 14
+#define STEP_EXIT 15
+#define STEP_MMIO 16
+#define STEP_TIME 17
+#define STEP_KICK 18
+#define STEP_DONE 19
 
 // struct ProbeResults
 #define RESULT_STEP 0x000
@@ -90,7 +96,7 @@
 #define RESULT_GATE_ROOT 0x018
 #define RESULT_GATE_FRAME 0x020  // rax, rip, cs, rflags, rsp, ss
 #define RESULT_GATE_VIEW 0x050   // whose IDT led to the gate: 1, 2
-#define RESULT_GATE_RIP 0x058
+#define RESULT_FRAME 0x058  // 1: int3 leaves through the frame of the view it loads; 2: it did
 #define RESULT_GATE_CS 0x060
 #define RESULT_GATE_DONE 0x068
 #define RESULT_SYSCALL_CS 0x070
@@ -144,5 +150,6 @@
 #define EXPECT_NO_EXECUTE 11  // four of them, by level
 #define EXPECT_TARGET_GONE 15
 #define EXPECT_TARGET_READ_ONLY 16
-#define EXPECT_NOTHING 17  // any that should not come
-#define EXPECT_COUNT 18
+#define EXPECT_LARGE_READ 17
+#define EXPECT_NOTHING 18  // any that should not come
+#define EXPECT_COUNT 19

@@ -8,6 +8,7 @@ namespace {
 constexpr uint64_t kPresent = 1;
 constexpr uint64_t kWritable = 2;
 constexpr uint64_t kUser = 4;
+constexpr uint64_t kLarge = 0x80;
 constexpr uint64_t kNoExecute = uint64_t{1} << 63;
 constexpr uint64_t kTable = kPresent | kWritable | kUser;
 constexpr uint64_t kPage = 4096;
@@ -29,6 +30,7 @@ constexpr uint64_t kCodeLevel3 = 0xd000;
 constexpr uint64_t kTss = PROBE_GDT + 0x800;  // an offset, as those of probe_layout.h
 constexpr uint64_t kBreakpoint = 3;
 constexpr uint64_t kVectors = 32;
+constexpr uint64_t kFlags = 0x202;  // IF, and the bit that is always set
 
 constexpr uint16_t kKernelCode = 0x10;
 constexpr uint16_t kKernelData = 0x18;
@@ -70,8 +72,12 @@ Result<ProbeMachine> ProbeMachine::Create() {
 
   ProbeResults& results = machine.results();
   results.gate_frame.cs = kUserCode;
-  results.gate_frame.rflags = 0x202;
+  results.gate_frame.rflags = kFlags;
   results.gate_frame.ss = kUserData;
+  // Where the first view has what int3 pushes.
+  const uint64_t frame[] = {AddressOf(hmvm_probe_framed), kUserCode, kFlags, PROBE_BASE + PROBE_STACK + kPage,
+                            kUserData};
+  std::memcpy(machine.At(PROBE_LARGE_SECOND + PROBE_FRAME + kPage - sizeof(frame)), frame, sizeof(frame));
   for (uint64_t i = 0; i < std::size(results.avx_pattern); ++i) {
     results.avx_pattern[i] = 0x0123456789abcdef + i;
   }
@@ -81,13 +87,14 @@ Result<ProbeMachine> ProbeMachine::Create() {
 void ProbeMachine::BuildTables() const {
   constexpr uint64_t kLevel1A = PROBE_FRAMES + PROBE_TABLE;
   struct View {
-    uint64_t root, level3, level2, level1;
+    uint64_t root, level3, level2, level1, large;
   };
-  for (const View& view :
-       {View{PROBE_ROOT_A, kLevel3A, kLevel2A, kLevel1A}, View{PROBE_ROOT_B, kLevel3B, kLevel2B, kLevel1B}}) {
+  for (const View& view : {View{PROBE_ROOT_A, kLevel3A, kLevel2A, kLevel1A, 0},
+                           View{PROBE_ROOT_B, kLevel3B, kLevel2B, kLevel1B, PROBE_LARGE_SECOND}}) {
     Entry(view.root, SlotOf(PROBE_BASE, 4)) = view.level3 | kTable;
     Entry(view.level3, 0) = view.level2 | kTable;
     Entry(view.level2, 0) = view.level1 | kTable;
+    Entry(view.level2, SlotOf(PROBE_LARGE, 2)) = view.large | kPresent | kWritable | kLarge;
     const auto map = [&](uint64_t page, uint64_t flags) {
       Entry(view.level1, page / kPage) = (PROBE_FRAMES + page) | flags;
     };
@@ -124,10 +131,12 @@ void ProbeMachine::BuildDescriptors() const {
                                0x00cff3000000ffff,   // 0x2b: ring-3 data
                                0x00affb000000ffff};  // 0x33: ring-3 code
   std::memcpy(At(PROBE_FRAMES + PROBE_GDT), kGdt, sizeof(kGdt));
-  // 64-bit TSS: the stack of ring 0, and no I/O bitmap.
+  // 64-bit TSS: the stack of ring 0, the first interrupt stack, and no I/O bitmap.
   constexpr uint64_t kStackTop = PROBE_BASE + PROBE_RING0_STACK + kPage;
+  constexpr uint64_t kBreakpointStackTop = PROBE_BASE + PROBE_LARGE + PROBE_FRAME + kPage;
   constexpr uint16_t kNoBitmap = 0xffff;
   std::memcpy(At(PROBE_FRAMES + kTss + 4), &kStackTop, sizeof(kStackTop));
+  std::memcpy(At(PROBE_FRAMES + kTss + 36), &kBreakpointStackTop, sizeof(kBreakpointStackTop));
   std::memcpy(At(PROBE_FRAMES + kTss + 102), &kNoBitmap, sizeof(kNoBitmap));
 
   for (const auto& [idt, gate] : {std::pair(PROBE_FRAMES + uint64_t{PROBE_IDT}, hmvm_probe_gate_a),
@@ -136,12 +145,15 @@ void ProbeMachine::BuildDescriptors() const {
       const bool breakpoint = vector == kBreakpoint;
       const uint64_t handler = AddressOf(breakpoint ? gate : hmvm_probe_vectors + vector * 16);
       const uint64_t type = 0x8e | (breakpoint ? 3 << 5 : 0);  // interrupt gate, for ring 3 or not
-      Entry(idt, vector * 2) =
-          (handler & 0xffff) | uint64_t{kKernelCode} << 16 | type << 40 | (handler >> 16 & 0xffff) << 48;
+      const uint64_t stack = breakpoint ? 1 : 0;               // of the interrupt stack table
+      Entry(idt, vector * 2) = (handler & 0xffff) | uint64_t{kKernelCode} << 16 | stack << 32 | type << 40 |
+                               (handler >> 16 & 0xffff) << 48;
       Entry(idt, vector * 2 + 1) = handler >> 32;
     }
   }
 }
+
+uint64_t& ProbeMachine::LargeEntry() const { return Entry(kLevel2A, SlotOf(PROBE_LARGE, 2)); }
 
 Result<> ProbeMachine::SetState(Vcpu& vcpu, bool ring3) const {
   HMVM_TRY_ASSIGN(kvm_sregs sregs, vcpu.Sregs());
@@ -167,7 +179,7 @@ Result<> ProbeMachine::SetState(Vcpu& vcpu, bool ring3) const {
   kvm_regs regs = {};
   regs.rip = AddressOf(ring3 ? hmvm_probe_ring3 : hmvm_probe_loop);
   regs.rsp = PROBE_BASE + (ring3 ? PROBE_STACK : PROBE_RING0_STACK) + kPage;
-  regs.rflags = 0x202;
+  regs.rflags = kFlags;
   HMVM_TRY(vcpu.SetRegs(regs));
   const kvm_msr_entry msrs[] = {
       {.index = 0xc0000081, .reserved = 0, .data = uint64_t{0x23} << 48 | uint64_t{kKernelCode} << 32},

@@ -32,7 +32,7 @@ struct ProbeResults {
     uint64_t rax, rip, cs, rflags, rsp, ss;
   } gate_frame;
   uint64_t gate_view;
-  uint64_t gate_rip;
+  uint64_t frame;
   uint64_t gate_cs;
   uint64_t gate_done;
   uint64_t syscall_cs;
@@ -69,6 +69,7 @@ struct ProbeResults {
 HMVM_PROBE_AT(resume, RESULT_RESUME);
 HMVM_PROBE_AT(gate_frame, RESULT_GATE_FRAME);
 HMVM_PROBE_AT(gate_view, RESULT_GATE_VIEW);
+HMVM_PROBE_AT(frame, RESULT_FRAME);
 HMVM_PROBE_AT(gate_done, RESULT_GATE_DONE);
 HMVM_PROBE_AT(syscall_flags, RESULT_SYSCALL_FLAGS);
 HMVM_PROBE_AT(high_runs, RESULT_HIGH_RUNS);
@@ -95,6 +96,7 @@ extern const char hmvm_probe_lstar[];
 extern const char hmvm_probe_after_syscall[];
 extern const char hmvm_probe_single_step_end[];
 extern const char hmvm_probe_after_break[];
+extern const char hmvm_probe_framed[];
 extern const char hmvm_probe_spin[];
 extern const char hmvm_probe_spin_end[];
 extern const char hmvm_probe_end[];
@@ -102,7 +104,7 @@ extern const char hmvm_probe_end[];
 
 class ProbeMachine {
  public:
-  static constexpr uint64_t kBytes = 0x31000;
+  static constexpr uint64_t kBytes = PROBE_LARGE_SECOND + PROBE_FRAME + 0x1000;
   static constexpr uint64_t kMmioAddress = 0x10000000;
   static constexpr uint16_t kUserCode = 0x33;
   static constexpr uint64_t kTargetFirst = 0x1111;
@@ -122,6 +124,8 @@ class ProbeMachine {
   }
   // The entry of one of the probe's pages in the first view.
   uint64_t& EntryOfPage(uint64_t page) const { return Entry(PROBE_FRAMES + PROBE_TABLE, page / 4096); }
+  // The entry of the page of 2 MiB in the first view.
+  uint64_t& LargeEntry() const;
 
   static uint64_t AddressOf(const char* symbol) {
     return PROBE_BASE + static_cast<uint64_t>(symbol - hmvm_probe_start);

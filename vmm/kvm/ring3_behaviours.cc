@@ -38,6 +38,10 @@ constexpr Ring3Need kNeeds[] = {
      "the guest's memory management"},
     {&B::accessed_dirty, "accessed and dirty bits", "does not set accessed and dirty bits",
      "the guest's memory management"},
+    {&B::frames, "frames of two views",
+     "does not push int3's frame to its interrupt stack, or takes iretq's frame from another root than the "
+     "one loaded",
+     "the way into the guest kernel and back"},
     {&B::views, "two views", "does not follow the IDT and the pages of another root",
      "separate page tables of kernel and programs"},
     {&B::segment_bases, "FSGSBASE",

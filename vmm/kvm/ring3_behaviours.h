@@ -34,6 +34,7 @@ struct Ring3Behaviours {
   Seen break_gate = Seen::kNotTried;
   Seen table_updates = Seen::kNotTried;
   Seen accessed_dirty = Seen::kNotTried;
+  Seen frames = Seen::kNotTried;
   Seen views = Seen::kNotTried;
   Seen segment_bases = Seen::kNotTried;
   Seen xcr0 = Seen::kNotTried;

@@ -242,10 +242,11 @@ Ring3Behaviours Run::Judge() const {
   b.iret = seen(STEP_IRET, (r.iret_cs & 3) == 3);
   constexpr uint64_t kSupervisor = PROBE_BASE + PROBE_SUPERVISOR;
   constexpr uint64_t kRefused = kProtection | kOfUser;
-  b.supervisor_pages =
-      seen(STEP_SUPERVISOR, faulted(EXPECT_SUPERVISOR_READ, kSupervisor, kRefused) &&
-                                faulted(EXPECT_SUPERVISOR_WRITE, kSupervisor, kRefused | kWrite) &&
-                                faulted(EXPECT_SUPERVISOR_EXECUTE, kSupervisor, kRefused | kFetch));
+  b.supervisor_pages = seen(
+      STEP_SUPERVISOR, faulted(EXPECT_SUPERVISOR_READ, kSupervisor, kRefused) &&
+                           faulted(EXPECT_SUPERVISOR_WRITE, kSupervisor, kRefused | kWrite) &&
+                           faulted(EXPECT_SUPERVISOR_EXECUTE, kSupervisor, kRefused | kFetch) &&
+                           faulted(EXPECT_LARGE_READ, PROBE_BASE + PROBE_LARGE + PROBE_FRAMES, kRefused));
   b.read_only_pages =
       seen(STEP_READ_ONLY, faulted(EXPECT_READ_ONLY, PROBE_BASE + PROBE_READ_ONLY, kRefused | kWrite));
   constexpr uint64_t kNoExecute[] = {PROBE_BASE + PROBE_NO_EXECUTE, PROBE_NO_EXECUTE_LEVEL2,
@@ -267,6 +268,7 @@ Ring3Behaviours Run::Judge() const {
   constexpr uint64_t kDirty = 0x40;
   b.accessed_dirty = seen(STEP_SHADOW, (r.entry_read & (kAccessed | kDirty)) == kAccessed &&
                                            (r.entry_written & (kAccessed | kDirty)) == (kAccessed | kDirty));
+  b.frames = seen(STEP_FRAMES, r.frame == 2);
   b.views = seen(STEP_VIEWS, r.view_b_value == ProbeMachine::kTargetSecond && r.view_b_gate == 2);
   b.segment_bases = seen(
       STEP_BASES, r.fs_base == PROBE_FS_BASE && r.gs_base == PROBE_GS_BASE && (r.step < STEP_EXIT || bases_));

@@ -65,6 +65,7 @@ TEST_F(Ring3ProbeKvmTest, ABreakGateThatLeadsElsewhere) {
 
   EXPECT_TRUE(missing.contains("ring3: int3 gate"));
   EXPECT_TRUE(missing.contains("ring3: page-table updates"));  // for which it loads cr3
+  EXPECT_TRUE(missing.contains("ring3: frames of two views"));
   EXPECT_FALSE(missing.contains("ring3: syscall"));
   EXPECT_FALSE(missing.contains("ring3: no-execute"));
 }
@@ -105,7 +106,20 @@ TEST_F(Ring3ProbeKvmTest, ASecondViewWithTheFirstOnesIdt) {
               machine.Entry(PROBE_ROOT_B, SlotOf(PROBE_BASE)) =
                   machine.Entry(PROBE_ROOT_A, SlotOf(PROBE_BASE));
             }),
-            Names{"ring3: two views"});
+            (Names{"ring3: two views", "ring3: frames of two views"}));
+}
+
+TEST_F(Ring3ProbeKvmTest, AnInt3WithoutAnInterruptStack) {
+  EXPECT_EQ(Missing([](const ProbeMachine& machine) {
+              constexpr uint64_t kStackOfInt3 = uint64_t{7} << 32;
+              machine.Entry(PROBE_FRAMES + PROBE_IDT, 3 * 2) &= ~kStackOfInt3;
+            }),
+            Names{"ring3: frames of two views"});
+}
+
+TEST_F(Ring3ProbeKvmTest, ALargeSupervisorPageWithinReach) {
+  EXPECT_EQ(Missing([](const ProbeMachine& machine) { machine.LargeEntry() |= kUser; }),
+            Names{"ring3: supervisor pages"});
 }
 
 TEST_F(Ring3ProbeKvmTest, MemoryWhereNoneShouldBe) {
