@@ -19,6 +19,12 @@ Result<> WriteControl(const std::string& path, const std::string& value) {
   return {};
 }
 
+Result<> WriteIfThere(const std::string& path, const std::string& value) {
+  Result<> written = WriteControl(path, value);
+  if (!written.has_value() && written.error().code == ENOENT) return {};
+  return written;
+}
+
 }  // namespace
 
 void EnableControllers() {
@@ -42,6 +48,12 @@ Result<Cgroup> Cgroup::Create(const std::string& name, const Limits& limits) {
   }
   if (limited.has_value() && limits.pids_max != 0) {
     limited = WriteControl(path + "/pids.max", std::to_string(limits.pids_max));
+  }
+  if (limited.has_value() && limits.cpu_quota_us != 0) {
+    limited = WriteIfThere(path + "/cpu.max", std::to_string(limits.cpu_quota_us) + " 100000");
+  }
+  if (limited.has_value() && limits.cpu_weight != 0) {
+    limited = WriteIfThere(path + "/cpu.weight", std::to_string(limits.cpu_weight));
   }
   if (!limited.has_value()) {
     cgroup.Remove();

@@ -44,7 +44,9 @@ Result<std::unique_ptr<Container>> Container::Create(EventLoop& loop, StreamRegi
   }
   container->layers_mounted_ = true;
   auto cgroup = Cgroup::Create(id, {.memory_max_bytes = request.resources().memory_max_bytes(),
-                                    .pids_max = request.resources().pids_max()});
+                                    .pids_max = request.resources().pids_max(),
+                                    .cpu_quota_us = request.resources().cpu_quota_us(),
+                                    .cpu_weight = request.resources().cpu_weight()});
   if (!cgroup.has_value()) return Busy(cgroup.error());
   container->cgroup_ = std::move(*cgroup);
   container->has_cgroup_ = true;

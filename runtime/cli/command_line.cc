@@ -18,8 +18,16 @@ namespace {
 
 // Values are kept as they were typed and checked by us, so that all errors read alike.
 struct Typed {
-  std::string cpus = "1";
+  std::string cpus;
+  std::string cpu_shares = "0";
+  std::string cpuset_cpus;
   std::string memory = "256m";
+  std::string memory_swap = "0";
+  std::string pids_limit = "-1";
+  std::vector<std::string> read_bps;
+  std::vector<std::string> write_bps;
+  std::vector<std::string> read_iops;
+  std::vector<std::string> write_iops;
   std::string tail = "all";
   std::string timeout = "10";
   std::string signal = "KILL";
@@ -196,7 +204,10 @@ class Parser {
 
   // What a machine is made of, for the commands that make one.
   void AddMachine(CLI::App* command, std::string& kernel, std::string& platform) {
-    command->add_option("--cpus", typed_.cpus, "Number of virtual processors")->capture_default_str();
+    command->add_option(
+        "--cpus", typed_.cpus,
+        "Processors, as 2 or 0.5: so much of their time, on as many virtual ones as that takes "
+        "(default: one virtual processor, its time unlimited)");
     command
         ->add_option("-m,--memory", typed_.memory,
                      "Memory of the whole guest, its kernel and writable files included; suffixes b, k, m, g")
@@ -208,14 +219,10 @@ class Parser {
 
   template <typename Options>
   Result<> TakeMachine(Options& options) const {
-    const auto cpus = ParseNumber(typed_.cpus);
-    if (!cpus.has_value() || *cpus == 0 || *cpus > UINT32_MAX) {
-      return Error{0, "--cpus '" + typed_.cpus + "': the number of cpus must be 1 or more"};
-    }
-    options.cpus = static_cast<uint32_t>(*cpus);
-    auto memory = ParseSize(typed_.memory);
-    if (!memory.has_value()) return Wrap("--memory", memory.error());
-    options.memory_bytes = *memory;
+    uint64_t quota_us = kCpuPeriodUs;
+    if (!typed_.cpus.empty()) HMVM_TRY(Take("--cpus", ParseCpuQuota(typed_.cpus), quota_us));
+    options.cpus = CpusForQuota(quota_us);
+    HMVM_TRY(Take("--memory", ParseSize(typed_.memory), options.memory_bytes));
     if (options.platform != "auto" && options.platform != "hardware" && options.platform != "ring3") {
       return Error{0, "--platform '" + options.platform + "': there are auto, hardware and ring3"};
     }
@@ -265,6 +272,7 @@ class Parser {
     run->add_option("--entrypoint", entrypoint_, "Run this instead of the image's entrypoint");
     run->add_flag("--read-only", run_.read_only, "Make the root file system read-only");
     AddMachine(run, run_.kernel, run_.platform);
+    AddResources(run);
     run->add_flag("--no-template", run_.no_template,
                   "Boot the guest in place of starting it from a template; see `hmvm template --help`");
     run->add_option("--stop-signal", run_.stop_signal,
@@ -277,6 +285,7 @@ class Parser {
   Result<> FinishRun(CLI::App* app) {
     HMVM_TRY(TakeWords({{"IMAGE", &run_.image}}, run_.command));
     HMVM_TRY(TakeMachine(run_));
+    HMVM_TRY(TakeResources());
     if (app->get_option("--entrypoint")->count() > 0) run_.entrypoint = entrypoint_;
     if (!run_.stop_signal.empty()) HMVM_TRY(ParseSignal(run_.stop_signal));
     HMVM_TRY_ASSIGN(run_.restart_policy, ParseRestartPolicy(typed_.restart));
@@ -284,6 +293,70 @@ class Parser {
       return Error{0, "--rm and --restart contradict each other: one that is removed can't start again"};
     }
     return {};
+  }
+
+  void AddResources(CLI::App* run) {
+    run->add_option(
+        "--cpus", typed_.cpus,
+        "Processors, as 2 or 0.5: so much of their time, on as many virtual ones as that takes (default: "
+        "one virtual processor, its time unlimited)");
+    run->add_option("--cpu-shares", typed_.cpu_shares,
+                    "Weight against the 1024 of others when time is short: 2 to 262144; 0 for the same")
+        ->capture_default_str();
+    run->add_option("--cpuset-cpus", typed_.cpuset_cpus,
+                    "The host's processors to run on: 0-2,5 (default: all)");
+    run->add_option("-m,--memory", typed_.memory,
+                    "Memory of the whole guest, its kernel and writable files included; suffixes b, k, m, g")
+        ->capture_default_str();
+    run->add_option(
+           "--memory-swap", typed_.memory_swap,
+           "Memory and swap together. The guest has no swap: what is more than --memory may be swapped out "
+           "by the host; the same as --memory: nothing may; -1 or 0: all")
+        ->capture_default_str();
+    run->add_option("--pids-limit", typed_.pids_limit,
+                    "Most processes and threads at a time; -1 sets no limit")
+        ->capture_default_str();
+    AddList(run, "--device-read-bps", typed_.read_bps,
+            "Bytes a second: /dev/vda:1mb for the image, the one disk");
+    AddList(run, "--device-write-bps", typed_.write_bps, "The same for writing");
+    AddList(run, "--device-read-iops", typed_.read_iops, "Operations a second: /dev/vda:100");
+    AddList(run, "--device-write-iops", typed_.write_iops, "The same for writing");
+  }
+
+  // What a parser made of an option's value, its error with the option's name in front.
+  template <typename Value, typename Into>
+  static Result<> Take(const char* option, Result<Value> value, Into& into) {
+    if (!value.has_value()) return Error{0, std::string(option) + " " + value.error().what};
+    into = std::move(*value);
+    return {};
+  }
+  static Result<> TakeRates(const char* option, const std::vector<std::string>& texts, bool bytes,
+                            std::vector<DeviceRate>& into) {
+    for (const std::string& text : texts) {
+      HMVM_TRY(Take(option, ParseDeviceRate(text, bytes), into.emplace_back()));
+    }
+    return {};
+  }
+
+  Result<> TakeResources() {
+    Resources& resources = run_.resources;
+    if (!typed_.cpus.empty()) {
+      HMVM_TRY(Take("--cpus", ParseCpuQuota(typed_.cpus), resources.cpu_quota_us));
+      run_.cpus = CpusForQuota(resources.cpu_quota_us);
+    }
+    HMVM_TRY(Take("--cpu-shares", ParseCpuShares(typed_.cpu_shares), resources.cpu_shares));
+    if (!typed_.cpuset_cpus.empty()) {
+      std::vector<uint32_t> cpus;
+      HMVM_TRY(Take("--cpuset-cpus", ParseCpuset(typed_.cpuset_cpus), cpus));
+      resources.cpuset_cpus = typed_.cpuset_cpus;
+    }
+    HMVM_TRY(Take("--memory", ParseSize(typed_.memory), run_.memory_bytes));
+    HMVM_TRY(Take("--memory-swap", ParseMemorySwap(typed_.memory_swap), resources.memory_swap_bytes));
+    HMVM_TRY(Take("--pids-limit", ParsePidsLimit(typed_.pids_limit), resources.pids_limit));
+    HMVM_TRY(TakeRates("--device-read-bps", typed_.read_bps, true, resources.device_read_bps));
+    HMVM_TRY(TakeRates("--device-write-bps", typed_.write_bps, true, resources.device_write_bps));
+    HMVM_TRY(TakeRates("--device-read-iops", typed_.read_iops, false, resources.device_read_iops));
+    return TakeRates("--device-write-iops", typed_.write_iops, false, resources.device_write_iops);
   }
 
   void AddExec() {

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "base/result.h"
+#include "runtime/container/resources.h"
 #include "runtime/container/restart_policy.h"
 #include "runtime/events/event_filter.h"
 
@@ -27,6 +28,7 @@ struct RunOptions {
   std::optional<std::string> entrypoint;
   uint32_t cpus = 1;
   uint64_t memory_bytes = uint64_t{256} << 20;
+  Resources resources;
   bool read_only = false;
   std::string kernel;
   std::string platform = "auto";

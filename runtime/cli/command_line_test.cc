@@ -100,7 +100,7 @@ TEST(RunLineTest, WrongValuesAreNamed) {
   EXPECT_THAT(Refused({"run", "--no-such-option", "busybox"}), HasSubstr("--no-such-option"));
   EXPECT_THAT(Refused({"run", "-Z", "busybox"}), HasSubstr("-Z"));
   EXPECT_THAT(Refused({"run", "--cpus", "0", "busybox"}), HasSubstr("cpus '0'"));
-  EXPECT_THAT(Refused({"run", "--cpus", "1.5", "busybox"}), HasSubstr("1.5"));
+  EXPECT_THAT(Refused({"run", "--cpus", "0.001", "busybox"}), HasSubstr("cpus '0.001'"));
   EXPECT_THAT(Refused({"run", "--cpus", "99999999999", "busybox"}), HasSubstr("cpus"));
   EXPECT_THAT(Refused({"run", "-m", "lots", "busybox"}), HasSubstr("lots"));
   EXPECT_THAT(Refused({"run", "--platform", "xen", "busybox"}), HasSubstr("xen"));

@@ -87,6 +87,25 @@ ordered_json Counters(const ContainerStore& store, const ContainerRecord& record
   return counters;
 }
 
+ordered_json RateDetails(const std::vector<DeviceRate>& rates) {
+  ordered_json list = ordered_json::array();
+  for (const DeviceRate& rate : rates) list.push_back({{"device", rate.device}, {"per_s", rate.per_s}});
+  return list;
+}
+
+ordered_json ResourceDetails(const Resources& resources) {
+  return {{"cpu_period_us", kCpuPeriodUs},
+          {"cpu_quota_us", resources.cpu_quota_us},
+          {"cpu_shares", resources.cpu_shares},
+          {"cpuset_cpus", resources.cpuset_cpus},
+          {"memory_swap_bytes", resources.memory_swap_bytes},
+          {"pids_limit", resources.pids_limit},
+          {"device_read_bps", RateDetails(resources.device_read_bps)},
+          {"device_write_bps", RateDetails(resources.device_write_bps)},
+          {"device_read_iops", RateDetails(resources.device_read_iops)},
+          {"device_write_iops", RateDetails(resources.device_write_iops)}};
+}
+
 ordered_json Details(const ContainerStore& store, const ContainerRecord& record) {
   const ContainerConfig& config = record.config;
   ordered_json events = ordered_json::array();
@@ -101,6 +120,7 @@ ordered_json Details(const ContainerStore& store, const ContainerRecord& record)
           {"status", StatusName(record.status())},
           {"exit_code", record.exit_code},
           {"reason", record.reason},
+          {"oom_killed", record.oom_killed},
           {"image", config.image},
           {"image_id", config.image_id},
           {"command", config.args},
@@ -117,6 +137,7 @@ ordered_json Details(const ContainerStore& store, const ContainerRecord& record)
           {"stop_signal", config.stop_signal.empty() ? "SIGTERM" : config.stop_signal},
           {"cpus", config.cpus},
           {"memory_bytes", config.memory_bytes},
+          {"resources", ResourceDetails(config.resources)},
           {"kernel", config.kernel},
           {"platform", config.platform},
           {"supervisor_pid", running ? record.owner.pid : 0},

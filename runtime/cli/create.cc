@@ -5,7 +5,7 @@
 
 #include <algorithm>
 #include <filesystem>
-#include <thread>
+#include <iterator>
 
 #include "base/file.h"
 #include "images/store.h"
@@ -17,17 +17,23 @@ namespace {
 
 // What can be told without making anything. The VMM knows the rest, such as how much memory the kernel needs.
 Result<> CheckHost(const RunOptions& options) {
-  const unsigned host_cpus = std::max(1U, std::thread::hardware_concurrency());
-  if (options.cpus > host_cpus) {
-    return Error{
-        0, "--cpus " + std::to_string(options.cpus) + ": this host has only " + std::to_string(host_cpus)};
-  }
+  HMVM_TRY(CheckResources(options.resources, options.cpus, options.memory_bytes, HostProcessors::Find()));
   if (auto kvm = OpenFile("/dev/kvm", O_RDWR); !kvm.has_value()) {
     return Error{0, kvm.error().Message() + (kvm.error().code == EACCES || kvm.error().code == EPERM
                                                  ? "; run as root or join the group that owns it"
                                                  : "; KVM is needed: see `hmvm check`")};
   }
   return {};
+}
+
+// What was asked for and is not to be had: no reason not to run.
+void WarnOfResources(const RunOptions& options) {
+  std::vector<std::string> warnings = ResourceWarnings(options.resources, options.memory_bytes);
+  CgroupLimits asked = HostLimits(options.resources, options.memory_bytes);
+  // The guest's size limits its memory anyway; nobody asked for the cgroup's limit alone.
+  if (!asked.swap_bytes.has_value()) asked.memory_bytes = 0;
+  std::ranges::move(WhyNoLimits(CgroupHierarchies::Find(), asked), std::back_inserter(warnings));
+  for (const std::string& warning : warnings) PrintError("warning: " + warning);
 }
 
 Result<ContainerConfig> MakeConfig(const RunOptions& options, const Image& image,
@@ -57,6 +63,7 @@ Result<ContainerConfig> MakeConfig(const RunOptions& options, const Image& image
   config.platform = options.platform;
   config.cpus = options.cpus;
   config.memory_bytes = options.memory_bytes;
+  config.resources = options.resources;
   config.terminal = options.terminal;
   config.open_stdin = options.interactive;
   config.read_only = options.read_only;
@@ -71,6 +78,7 @@ Result<ContainerConfig> MakeConfig(const RunOptions& options, const Image& image
 Result<NewContainer> PrepareContainer(const Folders& folders, const RunOptions& options) {
   if (!options.name.empty()) HMVM_TRY(CheckContainerName(options.name));
   HMVM_TRY(CheckHost(options));
+  WarnOfResources(options);
   NewContainer made;
   HMVM_TRY_ASSIGN(made.installation, Installation::Find());
   HMVM_TRY_ASSIGN(const ImageStore images, ImageStore::Open(folders.images()));

@@ -66,6 +66,24 @@ json EncodeList(const std::vector<std::string>& list) {
   return out;
 }
 
+json EncodeRates(const std::vector<DeviceRate>& rates) {
+  json out = json::array();
+  for (const DeviceRate& rate : rates) out.push_back({{"device", rate.device}, {"per_s", rate.per_s}});
+  return out;
+}
+
+json EncodeResources(const Resources& resources) {
+  return {{"cpu_quota_us", resources.cpu_quota_us},
+          {"cpu_shares", resources.cpu_shares},
+          {"cpuset_cpus", resources.cpuset_cpus},
+          {"memory_swap_bytes", resources.memory_swap_bytes},
+          {"pids_limit", resources.pids_limit},
+          {"device_read_bps", EncodeRates(resources.device_read_bps)},
+          {"device_write_bps", EncodeRates(resources.device_write_bps)},
+          {"device_read_iops", EncodeRates(resources.device_read_iops)},
+          {"device_write_iops", EncodeRates(resources.device_write_iops)}};
+}
+
 // Reads members with their types checked; remembers the first thing that is wrong. nlohmann's get() would
 // throw.
 class Reader {
@@ -116,6 +134,28 @@ class Reader {
     const auto policy = ParseRestartPolicy(text);
     if (!policy.has_value()) return Fail(key);
     out = *policy;
+  }
+  void Get(const char* key, std::vector<DeviceRate>& out) {
+    const json* value = Find(key);
+    if (value == nullptr || !value->is_array()) return Fail(key);
+    for (const json& item : *value) {
+      Reader reader(item, problem_);
+      DeviceRate& rate = out.emplace_back();
+      reader.Get("device", rate.device);
+      reader.Get("per_s", rate.per_s);
+    }
+  }
+  void Get(const char* key, Resources& out) {
+    Reader reader = Object(key);
+    reader.Get("cpu_quota_us", out.cpu_quota_us);
+    reader.Get("cpu_shares", out.cpu_shares);
+    reader.Get("cpuset_cpus", out.cpuset_cpus);
+    reader.Get("memory_swap_bytes", out.memory_swap_bytes);
+    reader.Get("pids_limit", out.pids_limit);
+    reader.Get("device_read_bps", out.device_read_bps);
+    reader.Get("device_write_bps", out.device_write_bps);
+    reader.Get("device_read_iops", out.device_read_iops);
+    reader.Get("device_write_iops", out.device_write_iops);
   }
   // For what a record of an earlier hmvm does not have.
   template <typename Value>
@@ -179,6 +219,7 @@ Result<> ContainerRecord::Enter(Status next) {
   // Running is also what follows Resuming.
   const bool begins = status() == Status::kStarting && next == Status::kRunning;
   events.push_back(EventNow(next));
+  if (next == Status::kStarting) oom_killed = false;
   if (begins) started_unix_ns = events.back().unix_ns;
   if (next == Status::kStarting) started_unix_ns = 0;
   return {};
@@ -242,6 +283,7 @@ std::string EncodeContainerRecord(const ContainerRecord& record) {
         {"platform", EncodeBytes(config.platform)},
         {"cpus", config.cpus},
         {"memory_bytes", config.memory_bytes},
+        {"resources", EncodeResources(config.resources)},
         {"terminal", config.terminal},
         {"open_stdin", config.open_stdin},
         {"read_only", config.read_only},
@@ -251,6 +293,7 @@ std::string EncodeContainerRecord(const ContainerRecord& record) {
       {"events", std::move(events)},
       {"exit_code", record.exit_code},
       {"reason", EncodeBytes(record.reason)},
+      {"oom_killed", record.oom_killed},
       {"started_unix_ns", record.started_unix_ns},
       {"restarts", record.restarts},
       {"owner", EncodeIdentity(record.owner)},
@@ -286,6 +329,7 @@ Result<ContainerRecord> DecodeContainerRecord(std::string_view text) {
   config.Get("platform", record.config.platform);
   config.Get("cpus", record.config.cpus);
   config.Get("memory_bytes", record.config.memory_bytes);
+  config.GetIfThere("resources", record.config.resources);
   config.Get("terminal", record.config.terminal);
   config.Get("open_stdin", record.config.open_stdin);
   config.Get("read_only", record.config.read_only);
@@ -306,6 +350,7 @@ Result<ContainerRecord> DecodeContainerRecord(std::string_view text) {
   }
   reader.Get("exit_code", record.exit_code);
   reader.Get("reason", record.reason);
+  reader.GetIfThere("oom_killed", record.oom_killed);
   reader.GetIfThere("started_unix_ns", record.started_unix_ns);
   reader.GetIfThere("restarts", record.restarts);
   reader.Get("owner", record.owner);

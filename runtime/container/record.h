@@ -8,6 +8,7 @@
 
 #include "base/result.h"
 #include "runtime/container/process_identity.h"
+#include "runtime/container/resources.h"
 #include "runtime/container/restart_policy.h"
 #include "runtime/container/status.h"
 
@@ -25,8 +26,9 @@ struct ContainerConfig {
   std::string stop_signal;  // empty: SIGTERM
   std::string kernel;       // path
   std::string platform;     // auto, hardware, ring3
-  uint32_t cpus = 1;
+  uint32_t cpus = 1;        // of the machine
   uint64_t memory_bytes = 0;
+  Resources resources;
   bool terminal = false;
   bool open_stdin = false;
   bool read_only = false;
@@ -55,6 +57,7 @@ struct ContainerRecord {
   std::vector<ContainerEvent> events;
   int exit_code = 0;            // of the first process, once it has ended
   std::string reason;           // why it failed
+  bool oom_killed = false;      // a process of it was killed for lack of memory while its first process ran
   int64_t started_unix_ns = 0;  // when its first process began to run, this time; 0: it has not
   uint32_t restarts = 0;        // by its restart policy, since somebody started it
   ProcessIdentity owner;        // the process that answers for the container: `hmvm run`, then its supervisor

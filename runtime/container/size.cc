@@ -11,6 +11,10 @@ Result<uint64_t> ParseSize(std::string_view text) {
       0, "size '" + std::string(text) + "' is not a whole number with an optional suffix b, k, m or g"};
   int shift = 0;
   std::string_view digits = text;
+  if (digits.size() > 1 && (digits.back() == 'b' || digits.back() == 'B') &&
+      std::string_view("kKmMgG").find(digits[digits.size() - 2]) != std::string_view::npos) {
+    digits.remove_suffix(1);
+  }
   if (!digits.empty()) {
     switch (digits.back()) {
       case 'g':

@@ -8,7 +8,8 @@
 
 namespace hmvm {
 
-// "268435456", "256m", "1g": bytes, with the binary suffixes b, k, m, g in either case, as docker takes them.
+// "268435456", "256m", "1g": bytes, with the binary suffixes b, k, m, g in either case, as docker takes them;
+// "1mb" is "1m".
 // EINVAL with the accepted forms in the text.
 Result<uint64_t> ParseSize(std::string_view text);
 

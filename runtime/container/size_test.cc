@@ -12,10 +12,13 @@ TEST(SizeTest, SuffixesAreBinaryInEitherCase) {
   EXPECT_EQ(ParseSize("256m"), uint64_t{256} << 20);
   EXPECT_EQ(ParseSize("256M"), uint64_t{256} << 20);
   EXPECT_EQ(ParseSize("3G"), uint64_t{3} << 30);
+  EXPECT_EQ(ParseSize("3gb"), uint64_t{3} << 30);
+  EXPECT_EQ(ParseSize("4KB"), 4096U);
 }
 
 TEST(SizeTest, WhatIsNotASizeIsRefusedWithTheFormsThatAre) {
-  for (const char* text : {"", "m", "-1", "+1", "1.5g", "1mm", "1x", " 1", "1 ", "0x10", "1gb"}) {
+  for (const char* text :
+       {"", "m", "-1", "+1", "1.5g", "1mm", "1x", " 1", "1 ", "0x10", "1bb", "mb", "1gbb"}) {
     const auto size = ParseSize(text);
     ASSERT_FALSE(size.has_value()) << text;
     EXPECT_NE(size.error().what.find("suffix b, k, m or g"), std::string::npos) << text;

@@ -9,6 +9,7 @@
 #include <system_error>
 
 #include "base/file.h"
+#include "security/cgroup.h"
 
 namespace hmvm {
 namespace {
@@ -94,7 +95,9 @@ void ContainerStore::Sweep() const {
     if (name.starts_with(".new-") || name.starts_with(".gone-")) (void)RemoveTree(containers_ + "/" + name);
   }
   for (const std::string& name : NamesIn(run_root_)) {
-    if (IsContainerId(name) && ::access(Folder(name).c_str(), F_OK) < 0) (void)RemoveTree(RunFolder(name));
+    if (!IsContainerId(name) || ::access(Folder(name).c_str(), F_OK) == 0) continue;
+    (void)RemoveTree(RunFolder(name));
+    RemoveCgroups(CgroupHierarchies::Find(), name);
   }
 }
 
@@ -182,6 +185,7 @@ Result<ContainerRecord> ContainerStore::Bury(const std::string& id) const {
                       ? "the command that created it was killed"
                       : "its supervisor (pid " + std::to_string(record.owner.pid) + ") was killed";
   record.exit_code = kLostExitCode;
+  RemoveCgroups(CgroupHierarchies::Find(), id);
   // Where it can't be written, it is told all the same.
   if (auto entered = Enter(record, Status::kFailed); !entered.has_value())
     (void)record.Enter(Status::kFailed);
@@ -262,6 +266,7 @@ Result<> ContainerStore::Remove(const std::string& id) const {
   if (record.has_value()) (void)Tell(*record, "removed");  // gone it is, told or not
   HMVM_TRY(RemoveTree(gone));
   HMVM_TRY(RemoveTree(RunFolder(id)));
+  RemoveCgroups(CgroupHierarchies::Find(), id);
   Sweep();
   return {};
 }

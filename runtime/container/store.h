@@ -58,7 +58,7 @@ class ContainerStore {
   // The same for rm -f, which must also find damaged ones.
   Result<Entry> FindEntry(const std::string& name_or_id) const;
 
-  // Removes both folders. Nothing of the container may run any more.
+  // Removes both folders, and what a crash left of cgroups. Nothing of the container may run any more.
   Result<> Remove(const std::string& id) const;
   const EventLog& events() const { return events_; }
   std::string Folder(const std::string& id) const { return containers_ + "/" + id; }

@@ -18,6 +18,17 @@ constexpr std::chrono::seconds kLastWordsTime{3};
 // A guest that goes on from a template answers in milliseconds, or never.
 constexpr std::chrono::seconds kRestoreTime{20};
 
+agent::v1::Resources MakeAgentResources(const ContainerConfig& config) {
+  const Resources& wanted = config.resources;
+  agent::v1::Resources resources;
+  resources.set_memory_max_bytes(GuestMemoryMax(config.memory_bytes));
+  resources.set_pids_max(wanted.pids_limit);
+  // As many virtual processors as the quota is for are a limit by themselves.
+  if (wanted.cpu_quota_us < config.cpus * kCpuPeriodUs) resources.set_cpu_quota_us(wanted.cpu_quota_us);
+  if (wanted.cpu_shares != 0) resources.set_cpu_weight(static_cast<uint32_t>(CpuWeight(wanted.cpu_shares)));
+  return resources;
+}
+
 int CodeOfStartError(const Error& error) {
   if (error.code == ENOENT) return kNotFound;
   if (error.code == EACCES || error.code == EINVAL) return kCannotExecute;
@@ -47,8 +58,15 @@ Result<std::unique_ptr<ContainerRun>> ContainerRun::Start(EventLoop& loop, const
   if (::unlink((self.options_.run_folder + "/vsock.sock").c_str()) < 0 && errno != ENOENT) {
     return Error{errno, "remove '" + self.options_.run_folder + "/vsock.sock'"};
   }
+<<<<<<< HEAD
   HMVM_TRY_ASSIGN(self.vsock_, ListenUnix(self.options_.run_folder, "vsock.sock"));
   HMVM_TRY(self.StartMachine(/*boot=*/false));
+=======
+  HMVM_TRY_ASSIGN(UniqueFd vsock, ListenUnix(self.options_.run_folder, "vsock.sock"));
+  HMVM_TRY_ASSIGN(self.machine_, Machine::Start(loop, self.options_.id, self.options_.config, files,
+                                                std::move(vsock), [&self] { self.OnMachineEnd(); }));
+  self.agent_ = std::make_unique<AgentClient>(self.machine_->TakeAgentSocket());
+>>>>>>> cb172a4 (runtime, guest/agent: docker's resource options, held on the host and in the guest)
   self.worker_ = std::make_unique<Worker>();
   self.pumps_ =
       std::make_unique<StdioPumps>(StdioPumps::Options{.run_folder = self.options_.run_folder,
@@ -128,6 +146,7 @@ ContainerRun::Outcome ContainerRun::DriveFirstProcess() {
   create.mutable_rootfs()->set_upper_memory_bytes(0);
   create.set_hostname(config.hostname);
   create.set_read_only(config.read_only);
+  *create.mutable_resources() = MakeAgentResources(config);
   if (auto created = agent_->CreateContainer(create); !created.has_value()) {
     return FailedBy(Wrap("make the container in the guest", created.error()));
   }
@@ -156,7 +175,9 @@ ContainerRun::Outcome ContainerRun::DriveFirstProcess() {
   auto ended = agent_->WaitProcess(options_.id, "");
   if (!ended.has_value()) return FailedBy(ended.error());
   pumps_->JoinOutput();
-  return {.exit_status = static_cast<int>(ended->exit_status()), .failure = {}};
+  return {.exit_status = static_cast<int>(ended->exit_status()),
+          .failure = {},
+          .oom_killed = ended->oom_killed()};
 }
 
 // --- On the loop's thread.
@@ -240,6 +261,7 @@ RunEnd ContainerRun::Conclude() {
   return {.exit_status = outcome_->exit_status,
           .failure = machine_failed ? machine_->EndReason(options_.config) : outcome_->failure,
           .failure_code = outcome_->failure_code,
+          .oom_killed = outcome_->oom_killed,
           .console = machine_->console(),
           .vmm_log = machine_->vmm_log()};
 }

@@ -25,6 +25,7 @@ struct RunEnd {
   std::optional<int> exit_status;  // of the first process, which ended by itself
   std::string failure;             // else: a sentence that says why it ended, or could not start
   int failure_code = 0;            // else: docker's 125, 126, 127
+  bool oom_killed = false;         // the guest has killed one of the container's processes for lack of memory
   std::string console = {};        // the last words of the guest's kernel and of the VMM
   std::string vmm_log = {};
 
@@ -101,8 +102,13 @@ class ContainerRun {
     std::optional<int> exit_status;
     std::string failure;
     int failure_code = 0;
+<<<<<<< HEAD
     bool agent_gone = false;      // nobody answers: the machine is ending and will say why
     bool restore_failed = false;  // and nothing of the container has been in the guest
+=======
+    bool oom_killed = false;
+    bool agent_gone = false;  // nobody answers: the machine is ending and will say why
+>>>>>>> cb172a4 (runtime, guest/agent: docker's resource options, held on the host and in the guest)
   };
 
   ContainerRun(EventLoop& loop, const MachineFiles& files, Options options)

@@ -13,6 +13,7 @@
 #include "base/unique_fd.h"
 #include "runtime/container/record.h"
 #include "runtime/supervisor/tail_capture.h"
+#include "security/cgroup.h"
 #include "vmm/api/vmm.pb.h"
 
 namespace hmvm {
@@ -42,11 +43,19 @@ std::string_view LastLogMessage(std::string_view log);
 // longest: the VMM dies with it.
 class Machine {
  public:
+<<<<<<< HEAD
   // Starts the VMM, from files.snapshot if there is one and `boot` does not forbid it; `on_end` is called
   // once, on the loop, when it has ended and was reaped. EACCES, ENOENT: the program can't be executed.
   static Result<std::unique_ptr<Machine>> Start(EventLoop& loop, const ContainerConfig& config,
                                                 const MachineFiles& files, bool boot, UniqueFd vsock_listener,
                                                 std::function<void()> on_end);
+=======
+  // Starts the VMM in the cgroup of container `id`; `on_end` is called once, on the loop, when it has ended
+  // and was reaped. EACCES, ENOENT: the program can't be executed.
+  static Result<std::unique_ptr<Machine>> Start(EventLoop& loop, const std::string& id,
+                                                const ContainerConfig& config, const MachineFiles& files,
+                                                UniqueFd vsock_listener, std::function<void()> on_end);
+>>>>>>> cb172a4 (runtime, guest/agent: docker's resource options, held on the host and in the guest)
   // Kills the VMM if it runs.
   ~Machine();
 
@@ -79,6 +88,7 @@ class Machine {
   Result<> OnExit();
   std::string SetUpError(const ContainerConfig& config) const;
 
+  Cgroup cgroup_;
   Process process_;
   std::unique_ptr<TtrpcClient> control_;  // its closing ends the machine, too
   UniqueFd agent_;

@@ -231,6 +231,8 @@ void Supervisor::Settle(const RunEnd& end) {
   const bool stopping = record_.status() == Status::kStopping;
   const bool failed = !end.exit_status.has_value() && !stopping;
   record_.reason = failed ? end.failure : "";
+  record_.oom_killed = end.oom_killed;
+  if (end.oom_killed) (void)store_.Tell(record_, "oom");  // the state file says so, too
   if (end.exit_status.has_value()) {
     record_.exit_code = *end.exit_status;
   } else if (failed) {
