@@ -1,4 +1,5 @@
 // The machine below a container: hmvm-vmm driven by its own API and the agent's.
+#include <chrono>
 #include <csignal>
 #include <fstream>
 #include <iterator>
@@ -151,6 +152,54 @@ TEST_F(VmmTest, ADiskKeepsWhatWasWrittenAndFlushed) {
   EXPECT_EQ(machine.Wait(), 0);
   const Outcome check = RunProgram({"e2fsck", "-f", "-n", disk});
   EXPECT_EQ(check.exit_code, 0) << Describe(check);
+}
+
+// A limit of a disk, a load that would go beyond it, and the counter that says how far it went.
+struct DiskLimit {
+  const char* name;
+  double per_s;
+  const char* load;
+  const char* counter;
+};
+class DiskLimitTest : public VmmTest, public testing::WithParamInterface<DiskLimit> {};
+
+constexpr DiskLimit kDiskLimits[] = {
+    {"write_bps", 1 << 20, "dd if=/dev/zero of=/data bs=64k count=64 oflag=direct", "blk1.written_bytes"},
+    {"read_bps", 1 << 20,
+     "dd if=/dev/zero of=/data bs=64k count=64 && sync && dd if=/data of=/dev/null bs=64k iflag=direct",
+     "blk1.read_bytes"},
+    {"write_iops", 100, "dd if=/dev/zero of=/data bs=4k count=400 oflag=direct", "blk1.writes"},
+    {"read_iops", 100,
+     "dd if=/dev/zero of=/data bs=4k count=400 && sync && dd if=/data of=/dev/null bs=4k iflag=direct",
+     "blk1.reads"}};
+INSTANTIATE_TEST_SUITE_P(Kinds, DiskLimitTest, testing::ValuesIn(kDiskLimits),
+                         [](const auto& info) { return std::string(info.param.name); });
+
+// Of time only the limit's own side is judged: a slow machine does less, never more.
+TEST_P(DiskLimitTest, HoldsWithinATenth) {
+  const fs::path disk = sandbox_->dir() / "disk.ext4";
+  std::ofstream(disk).flush();
+  fs::resize_file(disk, 64 << 20);
+  ASSERT_EQ(RunProgram({"mkfs.ext4", "-q", "-F", disk}).exit_code, 0);
+  Machine::Options options = Defaults();
+  options.disks = {"ro:" + BusyboxErofs().string(), "rw:" + disk.string()};
+  options.io_limits =
+      "vdb." + std::string(GetParam().name) + "=" + std::to_string(static_cast<int>(GetParam().per_s));
+  const auto start = std::chrono::steady_clock::now();
+  Machine machine = Boot(options);
+
+  ASSERT_EQ(RunOnDisk(machine, GetParam().load), 0);
+
+  const auto described = machine.Control<vmm::v1::DescribeResponse>("Describe", vmm::v1::DescribeRequest());
+  const std::chrono::duration<double> taken = std::chrono::steady_clock::now() - start;
+  ASSERT_TRUE(described.has_value()) << described.error().Message();
+  double done = 0;
+  for (const auto& counter : described->counters()) {
+    if (counter.name() == GetParam().counter) done = static_cast<double>(counter.value());
+  }
+  EXPECT_GT(done, 3.9 * GetParam().per_s) << "the load is for four seconds";
+  EXPECT_LE(done, 1.1 * GetParam().per_s * taken.count()) << "in " << taken.count() << " s";
+  machine.Stop();
 }
 
 TEST_F(VmmTest, TheReadOnlyDiskOfAnImageIsNeverWritten) {

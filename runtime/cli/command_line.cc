@@ -296,18 +296,11 @@ class Parser {
   }
 
   void AddResources(CLI::App* run) {
-    run->add_option(
-        "--cpus", typed_.cpus,
-        "Processors, as 2 or 0.5: so much of their time, on as many virtual ones as that takes (default: "
-        "one virtual processor, its time unlimited)");
     run->add_option("--cpu-shares", typed_.cpu_shares,
                     "Weight against the 1024 of others when time is short: 2 to 262144; 0 for the same")
         ->capture_default_str();
     run->add_option("--cpuset-cpus", typed_.cpuset_cpus,
                     "The host's processors to run on: 0-2,5 (default: all)");
-    run->add_option("-m,--memory", typed_.memory,
-                    "Memory of the whole guest, its kernel and writable files included; suffixes b, k, m, g")
-        ->capture_default_str();
     run->add_option(
            "--memory-swap", typed_.memory_swap,
            "Memory and swap together. The guest has no swap: what is more than --memory may be swapped out "
@@ -340,17 +333,13 @@ class Parser {
 
   Result<> TakeResources() {
     Resources& resources = run_.resources;
-    if (!typed_.cpus.empty()) {
-      HMVM_TRY(Take("--cpus", ParseCpuQuota(typed_.cpus), resources.cpu_quota_us));
-      run_.cpus = CpusForQuota(resources.cpu_quota_us);
-    }
+    if (!typed_.cpus.empty()) HMVM_TRY(Take("--cpus", ParseCpuQuota(typed_.cpus), resources.cpu_quota_us));
     HMVM_TRY(Take("--cpu-shares", ParseCpuShares(typed_.cpu_shares), resources.cpu_shares));
     if (!typed_.cpuset_cpus.empty()) {
       std::vector<uint32_t> cpus;
       HMVM_TRY(Take("--cpuset-cpus", ParseCpuset(typed_.cpuset_cpus), cpus));
       resources.cpuset_cpus = typed_.cpuset_cpus;
     }
-    HMVM_TRY(Take("--memory", ParseSize(typed_.memory), run_.memory_bytes));
     HMVM_TRY(Take("--memory-swap", ParseMemorySwap(typed_.memory_swap), resources.memory_swap_bytes));
     HMVM_TRY(Take("--pids-limit", ParsePidsLimit(typed_.pids_limit), resources.pids_limit));
     HMVM_TRY(TakeRates("--device-read-bps", typed_.read_bps, true, resources.device_read_bps));

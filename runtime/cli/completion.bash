@@ -31,7 +31,8 @@ _hmvm() {
             case ${command/#run/create}:$word in
             create:--name | create:-[ewum] | create:--env | create:--env-file | create:--workdir | create:--user | \
                 create:--hostname | create:--entrypoint | create:--cpus | create:--memory | create:--kernel | \
-                create:--platform | create:--restart | create:--stop-signal | \
+                create:--platform | create:--restart | create:--stop-signal | create:--cpu-shares | \
+                create:--cpuset-cpus | create:--memory-swap | create:--pids-limit | create:--device-* | \
                 exec:-[ewu] | exec:--env | exec:--workdir | exec:--user | logs:-n | logs:--tail | \
                 stop:-t | stop:--time | restart:-t | restart:--time | events:--since | events:--filter | kill:-s | kill:--signal | *:--format | image:--name | \
                 template:--cpus | template:-m | template:--memory | template:--kernel | template:--platform) value=1 ;;
@@ -66,7 +67,8 @@ _hmvm() {
     '') words="$commands --root --run-root --help" ;;
     run | create)
         words="--rm --interactive --tty --name --env --env-file --workdir --user --hostname --entrypoint --cpus
-               --memory --read-only --kernel --platform --no-template --restart --stop-signal --help"
+               --cpu-shares --cpuset-cpus --memory --memory-swap --pids-limit --device-read-bps --device-write-bps
+               --device-read-iops --device-write-iops --read-only --kernel --platform --no-template --restart --stop-signal --help"
         [ "$command" = run ] && words+=" --detach"
         [[ $cur != -* ]] && words=$(_hmvm_images)
         [ "$operands" -gt 0 ] && words=''

@@ -58,15 +58,8 @@ Result<std::unique_ptr<ContainerRun>> ContainerRun::Start(EventLoop& loop, const
   if (::unlink((self.options_.run_folder + "/vsock.sock").c_str()) < 0 && errno != ENOENT) {
     return Error{errno, "remove '" + self.options_.run_folder + "/vsock.sock'"};
   }
-<<<<<<< HEAD
   HMVM_TRY_ASSIGN(self.vsock_, ListenUnix(self.options_.run_folder, "vsock.sock"));
   HMVM_TRY(self.StartMachine(/*boot=*/false));
-=======
-  HMVM_TRY_ASSIGN(UniqueFd vsock, ListenUnix(self.options_.run_folder, "vsock.sock"));
-  HMVM_TRY_ASSIGN(self.machine_, Machine::Start(loop, self.options_.id, self.options_.config, files,
-                                                std::move(vsock), [&self] { self.OnMachineEnd(); }));
-  self.agent_ = std::make_unique<AgentClient>(self.machine_->TakeAgentSocket());
->>>>>>> cb172a4 (runtime, guest/agent: docker's resource options, held on the host and in the guest)
   self.worker_ = std::make_unique<Worker>();
   self.pumps_ =
       std::make_unique<StdioPumps>(StdioPumps::Options{.run_folder = self.options_.run_folder,
@@ -80,8 +73,8 @@ Result<std::unique_ptr<ContainerRun>> ContainerRun::Start(EventLoop& loop, const
 Result<> ContainerRun::StartMachine(bool boot) {
   restored_ = files_.snapshot.has_value() && !boot;
   HMVM_TRY_ASSIGN(UniqueFd vsock, Duplicate(vsock_.get()));
-  HMVM_TRY_ASSIGN(machine_, Machine::Start(loop_, options_.config, files_, boot, std::move(vsock),
-                                           [this] { OnMachineEnd(); }));
+  HMVM_TRY_ASSIGN(machine_, Machine::Start(loop_, options_.id, options_.config, files_, boot,
+                                           std::move(vsock), [this] { OnMachineEnd(); }));
   agent_ = std::make_unique<AgentClient>(machine_->TakeAgentSocket());
   return {};
 }

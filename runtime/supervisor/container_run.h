@@ -102,13 +102,9 @@ class ContainerRun {
     std::optional<int> exit_status;
     std::string failure;
     int failure_code = 0;
-<<<<<<< HEAD
+    bool oom_killed = false;
     bool agent_gone = false;      // nobody answers: the machine is ending and will say why
     bool restore_failed = false;  // and nothing of the container has been in the guest
-=======
-    bool oom_killed = false;
-    bool agent_gone = false;  // nobody answers: the machine is ending and will say why
->>>>>>> cb172a4 (runtime, guest/agent: docker's resource options, held on the host and in the guest)
   };
 
   ContainerRun(EventLoop& loop, const MachineFiles& files, Options options)

@@ -67,15 +67,10 @@ std::string_view LastLogMessage(std::string_view log) {
   return prefix == std::string_view::npos ? log : log.substr(prefix + 2);
 }
 
-<<<<<<< HEAD
-Result<std::unique_ptr<Machine>> Machine::Start(EventLoop& loop, const ContainerConfig& config,
-                                                const MachineFiles& files, bool boot, UniqueFd vsock_listener,
-                                                std::function<void()> on_end) {
-=======
 Result<std::unique_ptr<Machine>> Machine::Start(EventLoop& loop, const std::string& id,
                                                 const ContainerConfig& config, const MachineFiles& files,
-                                                UniqueFd vsock_listener, std::function<void()> on_end) {
->>>>>>> cb172a4 (runtime, guest/agent: docker's resource options, held on the host and in the guest)
+                                                bool boot, UniqueFd vsock_listener,
+                                                std::function<void()> on_end) {
   std::unique_ptr<Machine> machine(new Machine());
   HMVM_TRY_ASSIGN(SocketPair agent, MakeSocketPair(SOCK_STREAM));
   HMVM_TRY_ASSIGN(SocketPair control, MakeSocketPair(SOCK_STREAM));
@@ -103,7 +98,6 @@ Result<std::unique_ptr<Machine>> Machine::Start(EventLoop& loop, const std::stri
                  {control.second.get(), kControlFd},
                  {snapshots.second.get(), kFilesFd},
                  {console.write.get(), kConsoleFd}};
-<<<<<<< HEAD
   const auto give = [&options](const std::string& flag, const UniqueFd& file, int number) {
     options.arguments.push_back(flag + Fd(number));
     options.fds.emplace_back(file.get(), number);
@@ -117,7 +111,6 @@ Result<std::unique_ptr<Machine>> Machine::Start(EventLoop& loop, const std::stri
     options.arguments.push_back("--cpus=" + std::to_string(config.cpus));
     options.arguments.push_back("--memory_mib=" + std::to_string(MemoryMib(config.memory_bytes)));
   }
-=======
   if (const std::string limits = IoLimitsFlag(config.resources); !limits.empty()) {
     options.arguments.push_back("--io_limits=" + limits);
   }
@@ -125,7 +118,6 @@ Result<std::unique_ptr<Machine>> Machine::Start(EventLoop& loop, const std::stri
                                                    HostLimits(config.resources, config.memory_bytes)));
   options.cgroup = machine->cgroup_.v2_directory();
   options.cgroup_tasks = machine->cgroup_.v1_tasks();
->>>>>>> cb172a4 (runtime, guest/agent: docker's resource options, held on the host and in the guest)
   options.die_with_parent = true;
   HMVM_TRY_ASSIGN(machine->process_, Process::Start(options));
   machine->agent_ = std::move(agent.first);

@@ -43,19 +43,13 @@ std::string_view LastLogMessage(std::string_view log);
 // longest: the VMM dies with it.
 class Machine {
  public:
-<<<<<<< HEAD
-  // Starts the VMM, from files.snapshot if there is one and `boot` does not forbid it; `on_end` is called
-  // once, on the loop, when it has ended and was reaped. EACCES, ENOENT: the program can't be executed.
-  static Result<std::unique_ptr<Machine>> Start(EventLoop& loop, const ContainerConfig& config,
-                                                const MachineFiles& files, bool boot, UniqueFd vsock_listener,
-                                                std::function<void()> on_end);
-=======
-  // Starts the VMM in the cgroup of container `id`; `on_end` is called once, on the loop, when it has ended
-  // and was reaped. EACCES, ENOENT: the program can't be executed.
+  // Starts the VMM in the cgroup of container `id`, from files.snapshot if there is one and `boot` does not
+  // forbid it; `on_end` is called once, on the loop, when it has ended and was reaped. EACCES, ENOENT: the
+  // program can't be executed.
   static Result<std::unique_ptr<Machine>> Start(EventLoop& loop, const std::string& id,
                                                 const ContainerConfig& config, const MachineFiles& files,
-                                                UniqueFd vsock_listener, std::function<void()> on_end);
->>>>>>> cb172a4 (runtime, guest/agent: docker's resource options, held on the host and in the guest)
+                                                bool boot, UniqueFd vsock_listener,
+                                                std::function<void()> on_end);
   // Kills the VMM if it runs.
   ~Machine();
 

@@ -40,6 +40,7 @@ Result<Machine> Machine::Start(const Options& options) {
   if (options.memory_verified) start.arguments.push_back("--memory_verified");
   if (options.paused) start.arguments.push_back("--paused");
   if (!disks.empty()) start.arguments.push_back("--disks=" + disks);
+  if (!options.io_limits.empty()) start.arguments.push_back("--io_limits=" + options.io_limits);
   if (!options.command_line.empty()) start.arguments.push_back("--cmdline=" + options.command_line);
   if (!options.console.empty()) start.arguments.push_back("--console=" + options.console.string());
   Machine machine;

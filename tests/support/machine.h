@@ -26,6 +26,7 @@ class Machine {
     unsigned memory_mib = 128;
     std::vector<std::string> disks;  // "ro:PATH" or "rw:PATH", from /dev/vda on
     std::string command_line;        // more of the guest's kernel command line
+    std::string io_limits;           // of the disks, as hmvm-vmm takes them
     std::filesystem::path console;   // a file for what the guest's consoles say; empty: nowhere
     // A folder that Snapshot() has filled: the machine goes on from there, whatever is said above of kernel,
     // initramfs, cpus, memory and command line.
