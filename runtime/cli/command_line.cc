@@ -32,6 +32,7 @@ struct Typed {
   std::string timeout = "10";
   std::string signal = "KILL";
   std::string format = "table";
+  std::string count = "1";
   std::string restart = "no";
   std::string since;
   std::vector<std::string> filters;
@@ -80,6 +81,9 @@ class Parser {
     AddInspect();
     AddImages(app_.add_subcommand("images", "List images"), "hmvm images");
     AddImage();
+    AddSnapshot();
+    AddRestore();
+    AddFork();
     AddTemplate();
     AddCheck();
     AddVersion();
@@ -609,6 +613,81 @@ class Parser {
     image->footer("Examples:\n  hmvm image import ./layout --name busybox\n  hmvm image ls");
   }
 
+  void AddSnapshot() {
+    CLI::App* group =
+        app_.add_subcommand("snapshot", "Keep a running container as it is, to go on from later");
+    group->set_help_flag("-h,--help", "Show this text");
+    group->require_subcommand(1);
+    CLI::App* create = Add(
+        "create", "Write a running container to disk; it goes on", "snapshot create CONTAINER NAME",
+        "  hmvm snapshot create web before-upgrade",
+        [this]() -> Result<> {
+          line_.command = snapshot_create_;
+          return {};
+        },
+        group);
+    create->add_option("CONTAINER", snapshot_create_.container, "Name or id")->required();
+    create->add_option("NAME", snapshot_create_.name, "A name for the snapshot")->required();
+    CLI::App* ls = Add(
+        "ls", "List snapshots", "snapshot ls [OPTIONS]",
+        "  hmvm snapshot ls\n  hmvm snapshot ls --format json",
+        [this]() -> Result<> {
+          HMVM_TRY(TakeFormat(snapshot_ls_.json));
+          line_.command = snapshot_ls_;
+          return {};
+        },
+        group);
+    ls->add_flag("-q,--quiet", snapshot_ls_.quiet, "Names only");
+    AddFormat(ls);
+    CLI::App* inspect = Add(
+        "inspect", "Show what a snapshot is of, as JSON", "snapshot inspect SNAPSHOT",
+        "  hmvm snapshot inspect before-upgrade",
+        [this]() -> Result<> {
+          line_.command = snapshot_inspect_;
+          return {};
+        },
+        group);
+    inspect->add_option("SNAPSHOT", snapshot_inspect_.name, "Its name")->required();
+    CLI::App* rm = Add(
+        "rm", "Remove snapshots; containers that went on from them stay", "snapshot rm SNAPSHOT...",
+        "  hmvm snapshot rm before-upgrade",
+        [this]() -> Result<> {
+          line_.command = snapshot_rm_;
+          return {};
+        },
+        group);
+    rm->add_option("SNAPSHOT", snapshot_rm_.names, "Names")->required();
+    group->footer("Examples:\n  hmvm snapshot create web before-upgrade\n  hmvm restore before-upgrade");
+  }
+
+  void AddRestore() {
+    CLI::App* restore =
+        Add("restore", "Make a container that goes on from a snapshot", "restore [OPTIONS] SNAPSHOT",
+            "  hmvm restore before-upgrade --name web-again", [this]() -> Result<> {
+              line_.command = restore_;
+              return {};
+            });
+    restore->add_option("SNAPSHOT", restore_.snapshot, "Its name")->required();
+    restore->add_option("--name", restore_.name, "A name for the container");
+  }
+
+  void AddFork() {
+    CLI::App* fork = Add("fork", "Make running copies of a running container", "fork [OPTIONS] CONTAINER",
+                         "  hmvm fork web\n"
+                         "  hmvm fork -n 10 worker",
+                         [this]() -> Result<> {
+                           const auto count = ParseNumber(typed_.count);
+                           if (!count.has_value() || *count == 0 || *count > 1000) {
+                             return Error{0, "-n '" + typed_.count + "': a number from 1 to 1000"};
+                           }
+                           fork_.count = static_cast<uint32_t>(*count);
+                           line_.command = fork_;
+                           return {};
+                         });
+    fork->add_option("CONTAINER", fork_.container, "Name or id")->required();
+    fork->add_option("-n,--count", typed_.count, "How many")->capture_default_str();
+  }
+
   void AddTemplate() {
     CLI::App* group =
         app_.add_subcommand("template", "Look after the booted guests that containers start from");
@@ -705,6 +784,12 @@ class Parser {
   ImagesOptions images_;
   ImageImportOptions import_;
   ImageRmOptions image_rm_;
+  SnapshotCreateOptions snapshot_create_;
+  SnapshotLsOptions snapshot_ls_;
+  SnapshotInspectOptions snapshot_inspect_;
+  SnapshotRmOptions snapshot_rm_;
+  RestoreOptions restore_;
+  ForkOptions fork_;
   TemplateBuildOptions template_build_;
   TemplateLsOptions template_ls_;
   TemplateRmOptions template_rm_;

@@ -142,6 +142,34 @@ struct TemplateRmOptions {
   std::vector<std::string> templates;  // ids, or their beginnings
 };
 
+struct SnapshotCreateOptions {
+  std::string container;
+  std::string name;
+};
+
+struct SnapshotLsOptions {
+  bool quiet = false;
+  bool json = false;
+};
+
+struct SnapshotInspectOptions {
+  std::string name;
+};
+
+struct SnapshotRmOptions {
+  std::vector<std::string> names;
+};
+
+struct RestoreOptions {
+  std::string snapshot;
+  std::string name;  // of the new container
+};
+
+struct ForkOptions {
+  std::string container;
+  uint32_t count = 1;
+};
+
 struct CheckOptions {
   bool json = false;
 };
@@ -159,7 +187,9 @@ using Command =
     std::variant<HelpText, RunOptions, CreateOptions, StartOptions, RestartOptions, PauseOptions,
                  ResumeOptions, EventsOptions, ExecOptions, PsOptions, LogsOptions, StopOptions, KillOptions,
                  RmOptions, WaitOptions, InspectOptions, ImagesOptions, ImageImportOptions, ImageRmOptions,
-                 TemplateBuildOptions, TemplateLsOptions, TemplateRmOptions, CheckOptions, VersionOptions>;
+                 TemplateBuildOptions, TemplateLsOptions, TemplateRmOptions, SnapshotCreateOptions,
+                 SnapshotLsOptions, SnapshotInspectOptions, SnapshotRmOptions, RestoreOptions, ForkOptions,
+                 CheckOptions, VersionOptions>;
 
 struct CommandLine {
   std::string root = "/var/lib/hmvm";

@@ -21,6 +21,7 @@ struct Folders {
   std::string run_root;
 
   std::string images() const { return root + "/images"; }
+  std::string snapshots() const { return root + "/snapshots"; }
   std::string templates() const { return root + "/templates"; }
   Result<ContainerStore> OpenContainers() const { return ContainerStore::Open(root, run_root); }
 };
@@ -47,6 +48,12 @@ Result<int> Execute(const Folders& folders, const ImageRmOptions& options);
 Result<int> Execute(const Folders& folders, const TemplateBuildOptions& options);
 Result<int> Execute(const Folders& folders, const TemplateLsOptions& options);
 Result<int> Execute(const Folders& folders, const TemplateRmOptions& options);
+Result<int> Execute(const Folders& folders, const SnapshotCreateOptions& options);
+Result<int> Execute(const Folders& folders, const SnapshotLsOptions& options);
+Result<int> Execute(const Folders& folders, const SnapshotInspectOptions& options);
+Result<int> Execute(const Folders& folders, const SnapshotRmOptions& options);
+Result<int> Execute(const Folders& folders, const RestoreOptions& options);
+Result<int> Execute(const Folders& folders, const ForkOptions& options);
 Result<int> Execute(const Folders& folders, const CheckOptions& options);
 Result<int> Execute(const Folders& folders, const VersionOptions& options);
 

@@ -11,7 +11,7 @@ _hmvm_images() {
 _hmvm() {
     local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]}
     local commands="run create start restart pause resume unpause exec ps logs events stop kill rm wait inspect
-        images image template check version"
+        images image snapshot restore fork template check version"
     local command='' word i words='' value=''
     COMPREPLY=()
 
@@ -35,7 +35,8 @@ _hmvm() {
                 create:--cpuset-cpus | create:--memory-swap | create:--pids-limit | create:--device-* | \
                 exec:-[ewu] | exec:--env | exec:--workdir | exec:--user | logs:-n | logs:--tail | \
                 stop:-t | stop:--time | restart:-t | restart:--time | events:--since | events:--filter | kill:-s | kill:--signal | *:--format | image:--name | \
-                template:--cpus | template:-m | template:--memory | template:--kernel | template:--platform) value=1 ;;
+                template:--cpus | template:-m | template:--memory | template:--kernel | template:--platform | restore:--name | fork:-n | \
+                fork:--count) value=1 ;;
             *:-*) ;;
             *) operands=$((operands + 1)) ;;
             esac
@@ -101,6 +102,17 @@ _hmvm() {
             words="--name --quiet --format --help"
         fi
         ;;
+    snapshot)
+        if [ "$operands" -eq 0 ]; then
+            words="create ls inspect rm --help"
+        elif [[ " ${COMP_WORDS[*]} " == *" create "* ]]; then
+            words=$(_hmvm_containers)
+        else
+            words="--quiet --format --help $(hmvm snapshot ls --quiet 2>/dev/null)"
+        fi
+        ;;
+    restore) words="--name --help $(hmvm snapshot ls --quiet 2>/dev/null)" ;;
+    fork) words="--count --help $(_hmvm_containers)" ;;
     template)
         if [ "$operands" -eq 0 ]; then
             words="build ls rm --help"

@@ -217,10 +217,11 @@ Result<Launch> Launch::Prepare(Attach attach, bool terminal) {
 }
 
 Result<int> Launch::Go(const ContainerStore& store, const ContainerRecord& record, MachineFiles files,
-                       const std::string& started) && {
+                       const std::string& started, std::optional<SnapshotContainer> resumed) && {
   SupervisorInput input{.store = store,
                         .record = record,
                         .files = std::move(files),
+                        .resumed = std::move(resumed),
                         .window = WindowSizeOf(STDIN_FILENO),
                         .client = std::move(theirs_),
                         .client_streams = std::move(their_streams_)};

@@ -2,6 +2,7 @@
 // supervisor, the parent stays with the user's terminal.
 #pragma once
 
+#include <optional>
 #include <string>
 
 #include "base/result.h"
@@ -9,6 +10,7 @@
 #include "runtime/cli/commands.h"
 #include "runtime/cli/installation.h"
 #include "runtime/container/store.h"
+#include "runtime/snapshot/store.h"
 #include "runtime/supervisor/machine.h"
 #include "runtime/supervisor/stdio_pumps.h"
 
@@ -40,8 +42,9 @@ class Launch {
 
   // `record`: in the store with this process as its owner, Created or claimed. Returns hmvm's exit code:
   // attached, the container's; else 0 once it runs and `started` and a newline are printed.
+  // `resumed`: the snapshot among `files` is that of a container, not of a template.
   Result<int> Go(const ContainerStore& store, const ContainerRecord& record, MachineFiles files,
-                 const std::string& started) &&;
+                 const std::string& started, std::optional<SnapshotContainer> resumed = std::nullopt) &&;
 
  private:
   Launch() = default;

@@ -38,6 +38,8 @@ class AgentClient {
     request.set_step_ns(step_ns);
     return Call<agent::v1::AdjustClockResponse>("AdjustClock", request);
   }
+  Result<> Freeze() { return Ignore(Call<agent::v1::Empty>("Freeze", agent::v1::Empty(), kPromptly)); }
+  Result<> Thaw() { return Ignore(Call<agent::v1::Empty>("Thaw", agent::v1::Empty(), kPromptly)); }
   // These two have a limit of time: they go to a guest that runs, or hangs.
   Result<> SignalProcess(const agent::v1::SignalProcessRequest& request) {
     return Ignore(Call<agent::v1::Empty>("SignalProcess", request, kPromptly));

@@ -1,5 +1,7 @@
 #include "runtime/supervisor/container_run.h"
 
+#include <fcntl.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/file.h"
@@ -35,6 +37,17 @@ int CodeOfStartError(const Error& error) {
   return kHmvmFailed;
 }
 
+uint64_t MonotonicNs() {
+  timespec now = {};
+  ::clock_gettime(CLOCK_MONOTONIC, &now);
+  return static_cast<uint64_t>(now.tv_sec) * 1'000'000'000 + static_cast<uint64_t>(now.tv_nsec);
+}
+
+std::optional<StdioPumps::Options::Streams> StreamsOf(const std::optional<SnapshotContainer>& resumed) {
+  if (!resumed.has_value()) return std::nullopt;
+  return StdioPumps::Options::Streams{resumed->stdin_stream, resumed->stdout_stream, resumed->stderr_stream};
+}
+
 }  // namespace
 
 agent::v1::Process MakeAgentProcess(const ContainerConfig& config, const agent::v1::WindowSize& window) {
@@ -59,12 +72,13 @@ Result<std::unique_ptr<ContainerRun>> ContainerRun::Start(EventLoop& loop, const
     return Error{errno, "remove '" + self.options_.run_folder + "/vsock.sock'"};
   }
   HMVM_TRY_ASSIGN(self.vsock_, ListenUnix(self.options_.run_folder, "vsock.sock"));
-  HMVM_TRY(self.StartMachine(/*boot=*/false));
+  HMVM_TRY(self.StartMachine(self.options_.boot));
   self.worker_ = std::make_unique<Worker>();
   self.pumps_ =
       std::make_unique<StdioPumps>(StdioPumps::Options{.run_folder = self.options_.run_folder,
                                                        .terminal = self.options_.config.terminal,
-                                                       .open_stdin = self.options_.config.open_stdin},
+                                                       .open_stdin = self.options_.config.open_stdin,
+                                                       .streams = StreamsOf(self.options_.resumed)},
                                    std::move(log), std::move(self.options_.client_streams));
   self.first_process_ = std::thread([&self] { self.PostOutcome(self.DriveFirstProcess()); });
   return run;
@@ -76,6 +90,7 @@ Result<> ContainerRun::StartMachine(bool boot) {
   HMVM_TRY_ASSIGN(machine_, Machine::Start(loop_, options_.id, options_.config, files_, boot,
                                            std::move(vsock), [this] { OnMachineEnd(); }));
   agent_ = std::make_unique<AgentClient>(machine_->TakeAgentSocket());
+  start_times_.vmm_started = MonotonicNs();
   return {};
 }
 
@@ -127,12 +142,14 @@ void ContainerRun::PostOutcome(Outcome outcome) {
 
 ContainerRun::Outcome ContainerRun::DriveFirstProcess() {
   const ContainerConfig& config = options_.config;
+  if (options_.resumed.has_value()) return Resume();
   const auto patience = restored_ ? TtrpcClient::Timeout(kRestoreTime) : std::nullopt;
   if (auto own = agent_->Personalise(NewPersonality(config.hostname), patience); !own.has_value()) {
     Outcome outcome = FailedBy(Wrap("give the guest its identity", own.error()));
     outcome.restore_failed = restored_;
     return outcome;
   }
+  start_times_.agent_answered = MonotonicNs();
   agent::v1::CreateContainerRequest create;
   create.set_container_id(options_.id);
   create.mutable_rootfs()->set_lower_device("/dev/vda");
@@ -143,6 +160,7 @@ ContainerRun::Outcome ContainerRun::DriveFirstProcess() {
   if (auto created = agent_->CreateContainer(create); !created.has_value()) {
     return FailedBy(Wrap("make the container in the guest", created.error()));
   }
+  start_times_.container_made = MonotonicNs();
   if (auto set = SetGuestClock(adjust_clock_); !set.has_value()) {
     return FailedBy(Wrap("set the guest's clock", set.error()));
   }
@@ -162,10 +180,29 @@ ContainerRun::Outcome ContainerRun::DriveFirstProcess() {
     }
     return outcome;
   }
+  return AwaitFirstProcess();
+}
+
+// The container's processes are held until the guest is its own.
+ContainerRun::Outcome ContainerRun::Resume() {
+  if (auto set = SetGuestClock(adjust_clock_); !set.has_value()) {
+    return FailedBy(Wrap("set the guest's clock", set.error()));
+  }
+  if (auto own = agent_->Personalise(NewPersonality(options_.config.hostname), kRestoreTime);
+      !own.has_value()) {
+    return FailedBy(Wrap("give the guest its identity", own.error()));
+  }
+  pumps_->Start([this](const Error& error) { PostOutcome(FailedBy(error)); });
+  start_requested_ = true;
+  return AwaitFirstProcess();
+}
+
+ContainerRun::Outcome ContainerRun::AwaitFirstProcess() {
+  start_times_.process_started = MonotonicNs();
   loop_.Post([this, alive = std::weak_ptr(alive_)] {
     if (!alive.expired()) options_.on_running();
   });
-  auto ended = agent_->WaitProcess(options_.id, "");
+  auto ended = agent_->WaitProcess(guest_id(), "");
   if (!ended.has_value()) return FailedBy(ended.error());
   pumps_->JoinOutput();
   return {.exit_status = static_cast<int>(ended->exit_status()),
@@ -173,12 +210,28 @@ ContainerRun::Outcome ContainerRun::DriveFirstProcess() {
           .oom_killed = ended->oom_killed()};
 }
 
+Result<vmm::v1::SnapshotResponse> ContainerRun::Snapshot(const std::string& folder,
+                                                         SnapshotContainer container) {
+  container.guest_id = guest_id();
+  container.stdin_stream = pumps_->stdin_stream();
+  container.stdout_stream = pumps_->stdout_stream();
+  container.stderr_stream = pumps_->stderr_stream();
+  HMVM_TRY(WriteFileAtomic(folder + "/container.json", EncodeSnapshotContainer(container), 0600));
+  HMVM_TRY_ASSIGN(const UniqueFd state, OpenFile(folder + "/machine.pb", O_RDWR | O_CREAT | O_EXCL, 0600));
+  HMVM_TRY_ASSIGN(const UniqueFd memory, OpenFile(folder + "/memory", O_RDWR | O_CREAT | O_EXCL, 0600));
+  // Nothing of the container may run in a restored guest before that is its own.
+  HMVM_TRY(agent_->Freeze());
+  auto taken = machine_->Snapshot(state, memory);
+  HMVM_TRY(agent_->Thaw());
+  return taken;
+}
+
 // --- On the loop's thread.
 
 void ContainerRun::Signal(const std::string& process_id, int signal, bool all,
                           std::function<void(Result<>)> done) {
   agent::v1::SignalProcessRequest request;
-  request.set_container_id(options_.id);
+  request.set_container_id(guest_id());
   request.set_process_id(process_id);
   request.set_signal(static_cast<uint32_t>(signal));
   request.set_all(all);

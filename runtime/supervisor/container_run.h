@@ -11,6 +11,7 @@
 #include "base/event_loop.h"
 #include "base/result.h"
 #include "runtime/container/record.h"
+#include "runtime/snapshot/store.h"
 #include "runtime/supervisor/agent_client.h"
 #include "runtime/supervisor/guest_clock.h"
 #include "runtime/supervisor/machine.h"
@@ -50,6 +51,9 @@ class ContainerRun {
     std::string log_path;    // output is appended
     agent::v1::WindowSize window;
     ClientStreams client_streams;
+    // The machine's snapshot is that of a container, which goes on; none: a template's, or there is none.
+    std::optional<SnapshotContainer> resumed;
+    bool boot = false;                 // even if there is a snapshot
     std::function<void()> on_running;  // the first process runs
     std::function<void()> on_end;      // all is over but Conclude(), which is to be called then, not before
   };
@@ -64,7 +68,23 @@ class ContainerRun {
   ContainerRun(const ContainerRun&) = delete;
   ContainerRun& operator=(const ContainerRun&) = delete;
 
+  // What the container is called in its guest.
+  const std::string& guest_id() const {
+    return options_.resumed.has_value() ? options_.resumed->guest_id : options_.id;
+  }
+  // Fills in a snapshot's folder what is the run's to know, and writes its files. Blocks; on the thread for
+  // questions.
+  Result<vmm::v1::SnapshotResponse> Snapshot(const std::string& folder, SnapshotContainer container);
   pid_t vmm_pid() const { return machine_->pid(); }
+  // Where the time of the start went: CLOCK_MONOTONIC in ns, 0 for what has not happened.
+  struct StartTimes {
+    std::atomic<uint64_t> vmm_started = 0;
+    std::atomic<uint64_t> agent_answered = 0;  // the guest is its own
+    std::atomic<uint64_t> container_made = 0;
+    std::atomic<uint64_t> process_started = 0;
+  };
+  const StartTimes& start_times() const { return start_times_; }
+
   // Why the template could not be used; empty if it could, or if there is none.
   const std::string& template_failure() const { return template_failure_; }
   // The guest has booted and knows of the first process, which may run by now.
@@ -112,6 +132,8 @@ class ContainerRun {
   Result<> StartMachine(bool boot);
   void BootInstead();
   Outcome DriveFirstProcess();
+  Outcome Resume();
+  Outcome AwaitFirstProcess();
   static Outcome FailedBy(const Error& error);
   void PostOutcome(Outcome outcome);
   void OnOutcome(Outcome outcome);
@@ -125,6 +147,7 @@ class ContainerRun {
   Options options_;
   Timer power_cut_;
   UniqueFd vsock_;
+  StartTimes start_times_;
   bool restored_ = false;  // the machine was started from a snapshot
   std::string template_failure_;
 

@@ -31,6 +31,12 @@ StdioPumps::StdioPumps(Options options, LogWriter log, ClientStreams client)
   stdin_.client = std::move(client.in);
   stdout_.client = std::move(client.out);
   stderr_.client = std::move(client.err);
+  if (options_.streams.has_value()) {
+    stdin_.id = options_.streams->in;
+    stdout_.id = options_.streams->out;
+    stderr_.id = options_.streams->err;
+    return;
+  }
   if (options_.open_stdin) stdin_.id = NewStreamId();
   stdout_.id = NewStreamId();
   if (!options_.terminal) stderr_.id = NewStreamId();

@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <functional>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <thread>
 
@@ -28,6 +29,13 @@ class StdioPumps {
     std::string run_folder;
     bool terminal = false;    // one stream of output, and standard input never ends
     bool open_stdin = false;  // there is a stream of standard input, be a client attached or not
+    // Of a process that runs already; none: new ones.
+    struct Streams {
+      uint64_t in = 0;
+      uint64_t out = 0;
+      uint64_t err = 0;
+    };
+    std::optional<Streams> streams = {};
   };
 
   StdioPumps(Options options, LogWriter log, ClientStreams client);

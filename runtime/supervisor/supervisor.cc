@@ -41,6 +41,7 @@ class Supervisor {
       : store_(std::move(input.store)),
         record_(std::move(input.record)),
         files_(std::move(input.files)),
+        resumed_(std::move(input.resumed)),
         window_(std::move(input.window)),
         client_(std::move(input.client)),
         client_streams_(std::move(input.client_streams)) {}
@@ -72,6 +73,8 @@ class Supervisor {
   void HandleStop(const api::StopRequest& request, WaitResponder respond);
   void HandlePause(const api::Empty& request, EmptyResponder respond);
   void HandleResume(const api::Empty& request, EmptyResponder respond);
+  void HandleSnapshot(const api::SnapshotRequest& request,
+                      TtrpcServer::Responder<api::SnapshotResponse> respond);
   void HandleCounters(const api::Empty& request, TtrpcServer::Responder<api::CountersResponse> respond);
 
   // Pauses or resumes: through `during` to `after`, or back to what it was.
@@ -87,6 +90,8 @@ class Supervisor {
   ContainerRecord record_;
   const MachineFiles files_;                                         // kept open: a restart needs them again
   const bool made_for_this_ = record_.status() == Status::kCreated;  // by `run`, not long before
+  std::optional<SnapshotContainer> resumed_;
+  const bool restored_ = resumed_.has_value();  // a further run boots: the snapshot is of the first one
   const agent::v1::WindowSize window_;
   UniqueFd client_;
   ClientStreams client_streams_;
@@ -185,6 +190,7 @@ void Supervisor::RegisterHandlers() {
   handle("Stop", &Supervisor::HandleStop);
   handle("Pause", &Supervisor::HandlePause);
   handle("Resume", &Supervisor::HandleResume);
+  handle("Snapshot", &Supervisor::HandleSnapshot);
   handle("Counters", &Supervisor::HandleCounters);
 }
 
@@ -199,6 +205,8 @@ Result<> Supervisor::StartRun() {
                                              .log_path = store_.LogPath(record_.id),
                                              .window = window_,
                                              .client_streams = std::move(client_streams_),
+                                             .resumed = std::exchange(resumed_, std::nullopt),
+                                             .boot = restored_ && run_number_ > 1,
                                              .on_running = [this] { OnRunning(); },
                                              .on_end = [this] { OnRunEnd(); }}));
   // While the guest boots. Before there is any output: the client may leave as soon as it has seen some.
@@ -352,7 +360,7 @@ void Supervisor::HandleExec(const api::ExecRequest& request,
   if (run_ == nullptr || record_.status() != Status::kRunning) return respond(NotRunning());
   if (request.exec_id().empty()) return respond(Error{EINVAL, "exec without an id"});
   agent::v1::StartProcessRequest start;
-  start.set_container_id(record_.id);
+  start.set_container_id(run_->guest_id());
   start.set_process_id(request.exec_id());
   *start.mutable_process() = request.process();
   start.set_stdin_stream(request.stdin_stream());
@@ -406,7 +414,7 @@ void Supervisor::HandleSignal(const api::SignalRequest& request, EmptyResponder 
 void Supervisor::HandleResize(const api::ResizeRequest& request, EmptyResponder respond) {
   if (run_ == nullptr) return respond(NotRunning());
   agent::v1::ResizeTerminalRequest resize;
-  resize.set_container_id(record_.id);
+  resize.set_container_id(run_->guest_id());
   resize.set_process_id(request.exec_id());
   *resize.mutable_window() = request.window();
   run_->Ask<api::Empty>(
@@ -468,13 +476,41 @@ void Supervisor::LetGo() {
       [](const Result<api::Empty>&) {});
 }
 
+void Supervisor::HandleSnapshot(const api::SnapshotRequest& request,
+                                TtrpcServer::Responder<api::SnapshotResponse> respond) {
+  if (run_ == nullptr || record_.status() != Status::kRunning) return respond(NotRunning());
+  SnapshotContainer container{.origin = record_, .guest_id = {}};
+  run_->Ask<api::SnapshotResponse>(
+      [run = run_.get(), folder = request.folder(), container = std::move(container)](
+          AgentClient&, const Machine&) -> Result<api::SnapshotResponse> {
+        HMVM_TRY_ASSIGN(const auto taken, run->Snapshot(folder, container));
+        api::SnapshotResponse response;
+        response.set_pause_ns(taken.pause_ns());
+        response.set_bytes_written(taken.bytes_written());
+        return response;
+      },
+      std::move(respond));
+}
+
 void Supervisor::HandleCounters(const api::Empty&, TtrpcServer::Responder<api::CountersResponse> respond) {
   if (run_ == nullptr) return respond(NotRunning());
   run_->Ask<api::CountersResponse>(
-      [](AgentClient&, const Machine& machine) -> Result<api::CountersResponse> {
+      [&times = run_->start_times()](AgentClient&, const Machine& machine) -> Result<api::CountersResponse> {
         HMVM_TRY_ASSIGN(const auto described, machine.Describe());
         api::CountersResponse response;
         *response.mutable_counters() = described.counters();
+        const std::pair<const char*, uint64_t> marks[] = {
+            {"start.vmm_started_ns", times.vmm_started},
+            {"start.vmm_main_ns", described.started_monotonic_ns()},
+            {"start.first_instruction_ns", described.running_monotonic_ns()},
+            {"start.agent_answered_ns", times.agent_answered},
+            {"start.container_made_ns", times.container_made},
+            {"start.process_started_ns", times.process_started}};
+        for (const auto& [name, value] : marks) {
+          auto* const counter = response.add_counters();
+          counter->set_name(name);
+          counter->set_value(value);
+        }
         return response;
       },
       std::move(respond));

@@ -1,9 +1,12 @@
 #pragma once
 
+#include <optional>
+
 #include "base/result.h"
 #include "guest/api/agent.pb.h"
 #include "runtime/container/record.h"
 #include "runtime/container/store.h"
+#include "runtime/snapshot/store.h"
 #include "runtime/supervisor/machine.h"
 #include "runtime/supervisor/stdio_pumps.h"
 
@@ -13,7 +16,8 @@ struct SupervisorInput {
   ContainerStore store;
   ContainerRecord record;  // in the store: Created, or Starting when it was claimed
   MachineFiles files;
-  agent::v1::WindowSize window;  // of the client's terminal
+  std::optional<SnapshotContainer> resumed;  // what the snapshot in `files` is of, for the first run
+  agent::v1::WindowSize window;              // of the client's terminal
   UniqueFd client;               // connected socket of the command that waits; served supervisor.proto
   ClientStreams client_streams;  // to the first run only: a client does not stay for a restart
 };

@@ -53,6 +53,12 @@ Result<> SupervisorClient::Resume() {
   return {};
 }
 
+Result<api::SnapshotResponse> SupervisorClient::Snapshot(const std::string& folder) {
+  api::SnapshotRequest request;
+  request.set_folder(folder);
+  return Call<api::SnapshotResponse>("Snapshot", request);
+}
+
 Result<api::CountersResponse> SupervisorClient::Counters() {
   return Call<api::CountersResponse>("Counters", api::Empty());
 }
