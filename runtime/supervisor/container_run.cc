@@ -80,8 +80,11 @@ Result<std::unique_ptr<ContainerRun>> ContainerRun::Start(EventLoop& loop, const
                                                        .open_stdin = self.options_.config.open_stdin,
                                                        .streams = StreamsOf(self.options_.resumed)},
                                    std::move(log), std::move(self.options_.client_streams));
-  self.first_process_ = std::thread([&self] { self.PostOutcome(self.DriveFirstProcess()); });
   return run;
+}
+
+void ContainerRun::Drive() {
+  first_process_ = std::thread([this] { PostOutcome(DriveFirstProcess()); });
 }
 
 Result<> ContainerRun::StartMachine(bool boot) {
@@ -106,7 +109,7 @@ void ContainerRun::BootInstead() {
   if (auto started = StartMachine(/*boot=*/true); !started.has_value()) {
     return OnOutcome(FailedBy(started.error()));
   }
-  first_process_ = std::thread([this] { PostOutcome(DriveFirstProcess()); });
+  Drive();
 }
 
 ContainerRun::~ContainerRun() {

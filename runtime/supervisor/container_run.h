@@ -58,13 +58,15 @@ class ContainerRun {
     std::function<void()> on_end;      // all is over but Conclude(), which is to be called then, not before
   };
 
-  // Returns once the VMM runs. The callbacks come later, from the loop itself.
-  // `files` outlive the run. With a template among them that turns out to be of no use, the machine is
-  // booted.
+  // Returns once the VMM runs; nothing of the container does before Drive(). The callbacks come later, from
+  // the loop itself. `files` outlive the run. With a template among them that turns out to be of no use, the
+  // machine is booted.
   static Result<std::unique_ptr<ContainerRun>> Start(EventLoop& loop, const MachineFiles& files,
                                                      Options options);
   // Ends the machine if it runs, and waits for all threads.
   ~ContainerRun();
+  // Once, when all is written that has to be before the first output.
+  void Drive();
   ContainerRun(const ContainerRun&) = delete;
   ContainerRun& operator=(const ContainerRun&) = delete;
 

@@ -46,7 +46,7 @@ class Supervisor {
         client_(std::move(input.client)),
         client_streams_(std::move(input.client_streams)) {}
 
-  Result<> Run(const std::function<void()>& on_owned);
+  Result<> Run(std::function<void()> on_owned);
 
  private:
   using WaitResponder = TtrpcServer::Responder<api::WaitResponse>;
@@ -107,7 +107,8 @@ class Supervisor {
 
   std::unique_ptr<ContainerRun> run_;  // none: between two runs, or after the last
   uint64_t run_number_ = 0;
-  bool asked_to_end_ = false;  // by a user: no restart follows
+  std::function<void()> on_owned_;  // until the state file names this process
+  bool asked_to_end_ = false;       // by a user: no restart follows
   bool finished_ = false;
   bool client_connected_ = false;
   struct WaitingSignal {
@@ -121,7 +122,8 @@ class Supervisor {
   std::vector<WaitResponder> until_stopped_;
 };
 
-Result<> Supervisor::Run(const std::function<void()>& on_owned) {
+Result<> Supervisor::Run(std::function<void()> on_owned) {
+  on_owned_ = std::move(on_owned);
   HMVM_TRY_ASSIGN(loop_, EventLoop::Create());
   server_ = std::make_unique<TtrpcServer>(*loop_);
   RegisterHandlers();
@@ -136,11 +138,7 @@ Result<> Supervisor::Run(const std::function<void()>& on_owned) {
     HMVM_TRY(Prepare());
     return StartRun();
   }();
-  if (started.has_value()) {
-    on_owned();
-  } else {
-    Settle(RunEnd::Of(started.error()));
-  }
+  if (!started.has_value()) Settle(RunEnd::Of(started.error()));
   HMVM_TRY(loop_->Run());
   return {};
 }
@@ -211,8 +209,11 @@ Result<> Supervisor::StartRun() {
                                              .on_end = [this] { OnRunEnd(); }}));
   // While the guest boots. Before there is any output: the client may leave as soon as it has seen some.
   if (const auto vmm = IdentifyProcess(run_->vmm_pid())) record_.vmm = *vmm;
-  if (record_.status() == Status::kStarting) return store_.Save(record_);  // it was claimed
-  return store_.Enter(record_, Status::kStarting);
+  const bool claimed = record_.status() == Status::kStarting;
+  HMVM_TRY(claimed ? store_.Save(record_) : store_.Enter(record_, Status::kStarting));
+  if (on_owned_) std::exchange(on_owned_, nullptr)();
+  run_->Drive();
+  return {};
 }
 
 void Supervisor::OnRunning() {
