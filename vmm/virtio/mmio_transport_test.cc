@@ -369,5 +369,55 @@ TEST_F(MmioTransportTest, CountersCarryTheDevicesName) {
   EXPECT_EQ(Counter("echo.resets"), 0u);
 }
 
+TEST_F(MmioTransportTest, ARestoredTransportIsWhereTheSavedOneWas) {
+  Start();
+  Write(VIRTIO_MMIO_QUEUE_SEL, 1);
+  driver_.Add(
+      std::span<const FakeQueue::Buffer>(std::array{FakeQueue::Buffer{heap_.Allocate(64), 64, false}}));
+  snapshot::VirtioState state;
+  ASSERT_TRUE(transport_->Save(&state).has_value());
+  auto device = std::make_unique<EchoDevice>();
+  EchoDevice* const echo = device.get();
+  std::atomic<int> interrupts = 0;
+  const auto restored =
+      *MmioTransport::Create(std::move(device), memory_, std::make_unique<CountingLine>(&interrupts), *loop_);
+
+  ASSERT_TRUE(restored->Restore(state).has_value());
+
+  snapshot::VirtioState again;
+  ASSERT_TRUE(restored->Save(&again).has_value());
+  EXPECT_EQ(again.SerializeAsString(), state.SerializeAsString());
+  ASSERT_TRUE(echo->active.has_value());
+  EXPECT_EQ(echo->active->features, kCommonFeatures);
+  // It looks at its queues without having been notified, as the notification may be lost.
+  EXPECT_EQ(echo->notified[0], 0);
+  loop_->Post([this] { loop_->Post([this] { loop_->Stop(); }); });
+  ASSERT_TRUE(loop_->Run().has_value());
+  EXPECT_GT(echo->notified[0], 0);
+}
+
+TEST_F(MmioTransportTest, AStateThatNoDriverCouldHaveMadeIsRefused) {
+  Start();
+  snapshot::VirtioState good;
+  ASSERT_TRUE(transport_->Save(&good).has_value());
+  const auto refused = [&](const std::function<void(snapshot::VirtioState&)>& change) {
+    snapshot::VirtioState bad = good;
+    change(bad);
+    std::atomic<int> interrupts = 0;
+    const auto transport = *MmioTransport::Create(std::make_unique<EchoDevice>(), memory_,
+                                                  std::make_unique<CountingLine>(&interrupts), *loop_);
+    return !transport->Restore(bad).has_value();
+  };
+
+  EXPECT_TRUE(refused([](auto& state) { state.set_device_id(1); }));
+  EXPECT_TRUE(refused([](auto& state) { state.set_status(kDriverOk & ~kDriver); }));
+  EXPECT_TRUE(refused([](auto& state) { state.set_driver_features(1ull << 50 | kCommonFeatures); }));
+  EXPECT_TRUE(refused([](auto& state) { state.mutable_queues()->RemoveLast(); }));
+  EXPECT_TRUE(refused([](auto& state) { state.mutable_queues(0)->set_size(1 << 15); }));
+  EXPECT_TRUE(refused([](auto& state) { state.mutable_queues(0)->set_size(3); }));
+  EXPECT_TRUE(refused([](auto& state) { state.mutable_queues(0)->set_descriptors(1ull << 40); }));
+  EXPECT_FALSE(refused([](auto&) {}));
+}
+
 }  // namespace
 }  // namespace hmvm
