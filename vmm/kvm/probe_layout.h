@@ -96,7 +96,7 @@
 #define RESULT_GATE_ROOT 0x018
 #define RESULT_GATE_FRAME 0x020  // rax, rip, cs, rflags, rsp, ss
 #define RESULT_GATE_VIEW 0x050   // whose IDT led to the gate: 1, 2
-#define RESULT_FRAME 0x058  // 1: int3 leaves through the frame of the view it loads; 2: it did
+#define RESULT_FRAME 0x058       // 1: int3 leaves through the frame of the view it loads; 2: it did
 #define RESULT_GATE_CS 0x060
 #define RESULT_GATE_DONE 0x068
 #define RESULT_SYSCALL_CS 0x070
