@@ -142,7 +142,9 @@ Result<> CheckResources(const Resources& resources, uint32_t cpus, uint64_t memo
                           ", available: " + host.online};
     }
   }
-  if (memory_bytes < kMinMemoryBytes) return Error{0, "--memory: minimum memory limit allowed is 6MB"};
+  if (memory_bytes < kMinMemoryBytes) {
+    return Error{0, "--memory: minimum memory limit allowed is 6MB, not " + FormatSize(memory_bytes)};
+  }
   if (resources.memory_swap_bytes > 0 && static_cast<uint64_t>(resources.memory_swap_bytes) < memory_bytes) {
     return Error{
         0, "--memory-swap: it is memory and swap together, so it should be larger than the memory limit of " +

@@ -48,12 +48,18 @@ std::vector<std::string> Mounts() {
   return points;
 }
 
-void FindCgroups(const fs::path& dir, std::vector<std::string>& found) {
+// Those of hmvm that nobody lives in any more: neither processes nor further cgroups. Another's machine is
+// alive.
+void FindDeadCgroups(const fs::path& dir, std::vector<std::string>& found) {
   std::error_code gone;
+  bool leaf = true;
   for (const fs::directory_entry& entry : fs::directory_iterator(dir, gone)) {
     if (!entry.is_directory(gone) || entry.is_symlink(gone)) continue;
-    if (entry.path().filename().string().find("hmvm") != std::string::npos) found.push_back(entry.path());
-    FindCgroups(entry.path(), found);
+    leaf = false;
+    FindDeadCgroups(entry.path(), found);
+  }
+  if (leaf && dir.string().find("hmvm") != std::string::npos && ReadText(dir / "cgroup.procs").empty()) {
+    found.push_back(dir);
   }
 }
 
@@ -111,7 +117,7 @@ Sandbox::Sandbox() : mounts_before_(Mounts()), links_before_(NetworkDevices()) {
   dir_ = name;
   fs::create_directory(dir_ / "tmp");
   ::setenv("TMPDIR", (dir_ / "tmp").c_str(), 1);
-  FindCgroups("/sys/fs/cgroup", cgroups_before_);
+  FindDeadCgroups("/sys/fs/cgroup", cgroups_before_);
 }
 
 Sandbox::~Sandbox() {
@@ -160,7 +166,7 @@ std::vector<std::string> Sandbox::LeftoversNow() const {
   ReportNew("mount", mounts_before_, Mounts(), report);
   ReportNew("network device", links_before_, NetworkDevices(), report);
   std::vector<std::string> cgroups;
-  FindCgroups("/sys/fs/cgroup", cgroups);
+  FindDeadCgroups("/sys/fs/cgroup", cgroups);
   ReportNew("cgroup", cgroups_before_, cgroups, report);
   return report;
 }
