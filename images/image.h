@@ -7,6 +7,17 @@
 
 namespace hmvm {
 
+// docker's extension of the OCI configuration ("Healthcheck").
+struct ImageHealthCheck {
+  std::vector<std::string> test = {};  // "NONE"; "CMD" and arguments; "CMD-SHELL" and a line. Empty: not set
+  int64_t interval_ns = 0;             // 0: not set, as below; not negative
+  int64_t timeout_ns = 0;
+  int64_t start_period_ns = 0;
+  uint32_t retries = 0;
+
+  bool operator==(const ImageHealthCheck&) const = default;
+};
+
 // What an image says of the process to run in it; the words of the OCI image specification ("config"). No
 // string holds a NUL byte. Empty means not set.
 struct ImageConfig {
@@ -16,6 +27,7 @@ struct ImageConfig {
   std::string working_dir;
   std::string user;  // "name|uid[:group|gid]", to be looked up in the image's own /etc/passwd and /etc/group
   std::string stop_signal;  // "SIGTERM", "TERM" or a number
+  ImageHealthCheck health_check;
   std::map<std::string, std::string> labels;
   std::vector<std::string> exposed_ports;  // "80/tcp"
   std::vector<std::string> volumes;        // absolute paths

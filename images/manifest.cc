@@ -44,7 +44,22 @@ std::vector<std::string> Keys(const std::map<std::string, Json>& set) {
   return keys;
 }
 
-void ReadProcessConfig(const Json& json, ImageConfig& config) {
+Result<ImageHealthCheck> ReadHealthCheck(const Json& json) {
+  ImageHealthCheck check;
+  check.test = Member<std::vector<std::string>>(json, "Test");
+  check.interval_ns = Member<int64_t>(json, "Interval");
+  check.timeout_ns = Member<int64_t>(json, "Timeout");
+  check.start_period_ns = Member<int64_t>(json, "StartPeriod");
+  const auto retries = Member<int64_t>(json, "Retries");
+  for (const int64_t value : {check.interval_ns, check.timeout_ns, check.start_period_ns, retries}) {
+    if (value < 0) return Error{0, "image config has a negative number in Healthcheck"};
+  }
+  if (retries > UINT32_MAX) return Error{0, "image config has too many Retries in Healthcheck"};
+  check.retries = static_cast<uint32_t>(retries);
+  return check;
+}
+
+Result<> ReadProcessConfig(const Json& json, ImageConfig& config) {
   using Strings = std::vector<std::string>;
   config.entrypoint = Member<Strings>(json, "Entrypoint");
   config.cmd = Member<Strings>(json, "Cmd");
@@ -52,6 +67,9 @@ void ReadProcessConfig(const Json& json, ImageConfig& config) {
   config.working_dir = Member<std::string>(json, "WorkingDir");
   config.user = Member<std::string>(json, "User");
   config.stop_signal = Member<std::string>(json, "StopSignal");
+  if (const auto check = json.find("Healthcheck"); check != json.end() && !check->is_null()) {
+    HMVM_TRY_ASSIGN(config.health_check, ReadHealthCheck(*check));
+  }
   config.labels = Member<StringMap>(json, "Labels");
   config.exposed_ports = Keys(Member<std::map<std::string, Json>>(json, "ExposedPorts"));
   config.volumes = Keys(Member<std::map<std::string, Json>>(json, "Volumes"));
@@ -60,6 +78,7 @@ void ReadProcessConfig(const Json& json, ImageConfig& config) {
     const size_t equals = variable.find('=');
     return equals == 0 || equals == std::string::npos;
   });
+  return {};
 }
 
 }  // namespace
@@ -107,7 +126,7 @@ Result<ConfigFile> ParseConfigFile(std::string_view text) {
     file.os = json.at("os").get<std::string>();
     file.created = Member<std::string>(json, "created");
     if (const auto config = json.find("config"); config != json.end() && !config->is_null()) {
-      ReadProcessConfig(*config, file.config);
+      HMVM_TRY(ReadProcessConfig(*config, file.config));
     }
     const Json& rootfs = json.at("rootfs");
     if (rootfs.at("type") != "layers")

@@ -55,7 +55,7 @@ TEST(NameTest, AFileGivesItsNameWithoutSuffixes) {
 TEST(ConfigFileTest, FieldsAreReadAndNullMeansNotSet) {
   const auto file = ParseConfigFile(Config(
       R"({"Entrypoint":["/init"],"Cmd":null,"Env":["A=1","B=","broken","=x"],"User":"1:2","WorkingDir":"/w",
-          "StopSignal":"SIGINT","Labels":{"k":"v"},"ExposedPorts":{"80/tcp":{}},"Volumes":{"/data":{}}})"));
+          "StopSignal":"SIGINT","Healthcheck":{"Test":["CMD","x"],"Interval":5000000000,"Retries":2},"Labels":{"k":"v"},"ExposedPorts":{"80/tcp":{}},"Volumes":{"/data":{}}})"));
 
   ASSERT_TRUE(file.has_value()) << file.error().Message();
   EXPECT_THAT(file->config.entrypoint, ElementsAre("/init"));
@@ -64,6 +64,10 @@ TEST(ConfigFileTest, FieldsAreReadAndNullMeansNotSet) {
   EXPECT_EQ(file->config.user, "1:2");
   EXPECT_EQ(file->config.working_dir, "/w");
   EXPECT_EQ(file->config.stop_signal, "SIGINT");
+  EXPECT_THAT(file->config.health_check.test, ElementsAre("CMD", "x"));
+  EXPECT_EQ(file->config.health_check.interval_ns, 5'000'000'000);
+  EXPECT_EQ(file->config.health_check.timeout_ns, 0);
+  EXPECT_EQ(file->config.health_check.retries, 2U);
   EXPECT_EQ(file->config.labels.at("k"), "v");
   EXPECT_THAT(file->config.exposed_ports, ElementsAre("80/tcp"));
   EXPECT_THAT(file->config.volumes, ElementsAre("/data"));
@@ -76,8 +80,9 @@ TEST(ConfigFileTest, AbsurdDocumentsAreErrors) {
   const std::string deep = std::string(100'000, '[');
   for (const std::string& text :
        {std::string(), std::string("{"), std::string("[]"), std::string("null"), nul, nul_key, deep,
-        Config(R"({"Cmd":"sh"})"), Config(R"({"Cmd":[1]})"), Config("[1]"), Config(R"({"Cmd":["\xff"]})"),
-        std::string("{\"os\":\"\xff\"}")}) {
+        Config(R"({"Healthcheck":{"Interval":-1}})"), Config(R"({"Healthcheck":{"Retries":1e12}})"),
+        Config(R"({"Healthcheck":[1]})"), Config(R"({"Cmd":"sh"})"), Config(R"({"Cmd":[1]})"), Config("[1]"),
+        Config(R"({"Cmd":["\xff"]})"), std::string("{\"os\":\"\xff\"}")}) {
     const auto file = ParseConfigFile(text);
     ASSERT_FALSE(file.has_value()) << text.substr(0, 100);
     EXPECT_THAT(file.error().what, HasSubstr("image config"));

@@ -39,6 +39,12 @@ std::string FormatImageFile(const Image& image) {
                        {"working_dir", config.working_dir},
                        {"user", config.user},
                        {"stop_signal", config.stop_signal},
+                       {"health_check",
+                        {{"test", config.health_check.test},
+                         {"interval_ns", config.health_check.interval_ns},
+                         {"timeout_ns", config.health_check.timeout_ns},
+                         {"start_period_ns", config.health_check.start_period_ns},
+                         {"retries", config.health_check.retries}}},
                        {"labels", config.labels},
                        {"exposed_ports", config.exposed_ports},
                        {"volumes", config.volumes}}}};
@@ -61,6 +67,14 @@ Result<Image> ParseImageFile(std::string_view text) {
     config.at("working_dir").get_to(image.config.working_dir);
     config.at("user").get_to(image.config.user);
     config.at("stop_signal").get_to(image.config.stop_signal);
+    if (config.contains("health_check")) {  // images of an earlier hmvm have none
+      const Json& check = config.at("health_check");
+      check.at("test").get_to(image.config.health_check.test);
+      check.at("interval_ns").get_to(image.config.health_check.interval_ns);
+      check.at("timeout_ns").get_to(image.config.health_check.timeout_ns);
+      check.at("start_period_ns").get_to(image.config.health_check.start_period_ns);
+      check.at("retries").get_to(image.config.health_check.retries);
+    }
     config.at("labels").get_to(image.config.labels);
     config.at("exposed_ports").get_to(image.config.exposed_ports);
     config.at("volumes").get_to(image.config.volumes);
