@@ -67,6 +67,10 @@ uint64_t Cgroup::OomKills() const {
   return events.has_value() ? KeyedValue(*events, "oom_kill") : 0;
 }
 
+std::string Cgroup::Read(const std::string& control) const {
+  return ReadFile(path_ + "/" + control).value_or("");
+}
+
 Result<std::vector<pid_t>> Cgroup::Processes() const {
   HMVM_TRY_ASSIGN(const std::string content, ReadFile(path_ + "/cgroup.procs"));
   std::vector<pid_t> pids;
@@ -101,6 +105,17 @@ Result<> Cgroup::Freeze() const {
 Result<> Cgroup::Thaw() const { return WriteControl(path_ + "/cgroup.freeze", "0"); }
 
 void Cgroup::Remove() const { ::rmdir(path_.c_str()); }
+
+uint64_t NestedSum(const std::string& content, const std::string& key) {
+  const std::string word = " " + key + "=";
+  uint64_t sum = 0;
+  for (size_t at = content.find(word); at != std::string::npos; at = content.find(word, at + 1)) {
+    uint64_t value = 0;
+    std::from_chars(content.data() + at + word.size(), content.data() + content.size(), value);
+    sum += value;
+  }
+  return sum;
+}
 
 uint64_t KeyedValue(const std::string& content, const std::string& key) {
   const std::string lines = "\n" + content;

@@ -33,6 +33,8 @@ class Cgroup {
   int fd() const { return directory_.get(); }  // for CLONE_INTO_CGROUP
   // How many processes the kernel has killed here for lack of memory.
   uint64_t OomKills() const;
+  // A control file of the group as it is; empty where the kernel has no such controller.
+  std::string Read(const std::string& control) const;
   // The processes of the group, in the caller's pid namespace.
   Result<std::vector<pid_t>> Processes() const;
   // Holds all processes of the group and of those below it; returns when all stand still. EBUSY: one does not
@@ -50,5 +52,7 @@ class Cgroup {
 
 // The count behind `key` in a flat keyed file ("oom_kill 3"); 0 if it is not there.
 uint64_t KeyedValue(const std::string& content, const std::string& key);
+// The sum over all lines of what stands behind "key=" in a nested keyed file ("8:0 rbytes=3 wbytes=4").
+uint64_t NestedSum(const std::string& content, const std::string& key);
 
 }  // namespace hmvm::agent

@@ -4,9 +4,12 @@
 #include <sys/stat.h>
 
 #include <algorithm>
+#include <cstdlib>
 
 #include "base/escape.h"
 #include "guest/agent/container_root.h"
+#include "guest/agent/process_list.h"
+#include "guest/agent/system.h"
 
 namespace hmvm::agent {
 namespace {
@@ -126,6 +129,29 @@ Result<> Container::Adopt(const Identity& identity) {
   identity_ = identity;
   HMVM_TRY(WriteIdentityFiles(directory_, identity_));
   return SetHostname(identity_.hostname, namespaces_.uts);
+}
+
+v1::StatsResponse Container::Stats() const {
+  const auto number = [&](const char* control) {
+    return std::strtoull(cgroup_.Read(control).c_str(), nullptr, 10);  // 0 for "max" and where there is none
+  };
+  v1::StatsResponse stats;
+  stats.set_cpu_ns(KeyedValue(cgroup_.Read("cpu.stat"), "usage_usec") * 1000);
+  const uint64_t memory = number("memory.current");
+  stats.set_memory_bytes(memory - std::min(memory, KeyedValue(cgroup_.Read("memory.stat"), "inactive_file")));
+  const uint64_t limit = number("memory.max");
+  const uint64_t total = MemoryTotalBytes();
+  stats.set_memory_limit_bytes(limit == 0 ? total : std::min(limit, total));
+  stats.set_pids(static_cast<uint32_t>(number("pids.current")));
+  const std::string io = cgroup_.Read("io.stat");
+  stats.set_read_bytes(NestedSum(io, "rbytes"));
+  stats.set_written_bytes(NestedSum(io, "wbytes"));
+  return stats;
+}
+
+Result<v1::ListProcessesResponse> Container::List() const {
+  HMVM_TRY_ASSIGN(const std::vector<pid_t> pids, cgroup_.Processes());
+  return ListProcesses(pids);
 }
 
 bool Container::OnReaped(pid_t pid, int wait_status) {

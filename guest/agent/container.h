@@ -35,6 +35,9 @@ class Container {
   // A signal to every process. ESRCH: the container is not running.
   Result<> SignalAll(int signal);
 
+  v1::StatsResponse Stats() const;
+  Result<v1::ListProcessesResponse> List() const;
+
   // Holds processes and streams; EBUSY: a process can't be held, then all go on. Blocks for that long.
   Result<> Freeze();
   Result<> Thaw();

@@ -11,6 +11,7 @@
 #include "guest/agent/clock.h"
 #include "guest/agent/entropy.h"
 #include "guest/agent/kmsg.h"
+#include "guest/agent/system.h"
 
 namespace hmvm::agent {
 namespace {
@@ -58,6 +59,11 @@ void AgentService::Register(TtrpcServer& server) {
   server.Handle<v1::ResizeTerminalRequest, v1::Empty>(
       kService, "ResizeTerminal",
       [this](const auto& request, auto respond) { respond(ResizeTerminal(request)); });
+  server.Handle<v1::ContainerRequest, v1::StatsResponse>(
+      kService, "Stats", [this](const auto& request, auto respond) { respond(Stats(request)); });
+  server.Handle<v1::ContainerRequest, v1::ListProcessesResponse>(
+      kService, "ListProcesses",
+      [this](const auto& request, auto respond) { respond(ListProcesses(request)); });
   server.Handle<v1::AdjustClockRequest, v1::AdjustClockResponse>(
       kService, "AdjustClock",
       [](const auto& request, auto respond) { respond(AdjustClock(request.step_ns())); });
@@ -73,14 +79,7 @@ Result<v1::DescribeResponse> AgentService::Describe() const {
   utsname names = {};
   if (::uname(&names) < 0) return Error{errno, "uname"};
   response.set_kernel_release(names.release);
-  const auto meminfo = ReadFile("/proc/meminfo");
-  if (!meminfo.has_value()) return meminfo.error();
-  std::string first_line = meminfo->substr(0, meminfo->find('\n'));  // "MemTotal:  123 kB"
-  constexpr char kSpaces[] = " ";
-  const size_t number = first_line.find_first_not_of(kSpaces, first_line.find(':') + 1);
-  if (number != std::string::npos) {
-    response.set_memory_total_bytes(std::strtoull(first_line.c_str() + number, nullptr, 10) * 1024);
-  }
+  response.set_memory_total_bytes(MemoryTotalBytes());
   response.set_cpus(static_cast<uint32_t>(::sysconf(_SC_NPROCESSORS_ONLN)));
   return response;
 }
@@ -164,6 +163,16 @@ Result<v1::Empty> AgentService::ResizeTerminal(const v1::ResizeTerminalRequest& 
   HMVM_TRY_ASSIGN(const ContainerProcess* process, Find(request.container_id(), request.process_id()));
   HMVM_TRY(process->Resize(request.window()));
   return v1::Empty();
+}
+
+Result<v1::StatsResponse> AgentService::Stats(const v1::ContainerRequest& request) {
+  HMVM_TRY_ASSIGN(const Container* container, Find(request.container_id()));
+  return container->Stats();
+}
+
+Result<v1::ListProcessesResponse> AgentService::ListProcesses(const v1::ContainerRequest& request) {
+  HMVM_TRY_ASSIGN(const Container* container, Find(request.container_id()));
+  return container->List();
 }
 
 Result<Container*> AgentService::Find(const std::string& container_id) {

@@ -40,6 +40,8 @@ class AgentService {
   void WaitProcess(const v1::ProcessRequest& request, Respond<v1::WaitProcessResponse> respond);
   Result<v1::Empty> RemoveProcess(const v1::ProcessRequest& request);
   Result<v1::Empty> SignalProcess(const v1::SignalProcessRequest& request);
+  Result<v1::StatsResponse> Stats(const v1::ContainerRequest& request);
+  Result<v1::ListProcessesResponse> ListProcesses(const v1::ContainerRequest& request);
   Result<v1::Empty> ResizeTerminal(const v1::ResizeTerminalRequest& request);
 
   Result<Container*> Find(const std::string& container_id);

@@ -94,4 +94,9 @@ void CutPower() {
   ::reboot(RB_POWER_OFF);
 }
 
+uint64_t MemoryTotalBytes() {
+  const std::string meminfo = ReadFile("/proc/meminfo").value_or("");  // begins "MemTotal:     123 kB"
+  return std::strtoull(meminfo.c_str() + std::min(meminfo.size(), meminfo.find(':') + 1), nullptr, 10) * 1024;
+}
+
 }  // namespace hmvm::agent

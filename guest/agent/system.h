@@ -1,6 +1,8 @@
 // The guest as a whole: what the first process of a system does before and after everything else.
 #pragma once
 
+#include <cstdint>
+
 #include "base/result.h"
 
 namespace hmvm::agent {
@@ -13,5 +15,8 @@ void KillEverything();
 
 // Writes what is not yet written and cuts the power. Returns only if the machine cannot do that.
 void CutPower();
+
+// Of this guest: MemTotal; 0 where /proc can't be read.
+uint64_t MemoryTotalBytes();
 
 }  // namespace hmvm::agent
