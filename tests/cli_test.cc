@@ -19,7 +19,9 @@ TEST_P(HelpTest, EveryCommandHasHelpWithExamples) {
 }
 INSTANTIATE_TEST_SUITE_P(Commands, HelpTest,
                          testing::Values("run", "ps", "logs", "exec", "stop", "kill", "rm", "wait", "inspect",
-                                         "images", "image import", "image rm", "check", "version"));
+                                         "images", "image import", "image rm", "create", "start", "restart",
+                                         "pause", "resume", "unpause", "events", "stats", "top", "check",
+                                         "version"));
 
 TEST(CliTest, AnUnknownCommandIsNamed) {
   const Outcome outcome = RunProgram({HmvmProgram(), "fly"});

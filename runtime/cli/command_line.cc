@@ -34,6 +34,10 @@ struct Typed {
   std::string format = "table";
   std::string count = "1";
   std::string restart = "no";
+  std::string health_interval;
+  std::string health_timeout;
+  std::string health_start_period;
+  std::string health_retries;
   std::string since;
   std::vector<std::string> filters;
 };
@@ -71,6 +75,8 @@ class Parser {
     AddPause();
     AddResume();
     AddEvents();
+    AddStats();
+    AddTop();
     AddExec();
     AddPs();
     AddLogs();
@@ -284,6 +290,37 @@ class Parser {
     run->add_option("--restart", typed_.restart,
                     "Start it again when it has ended: no, on-failure[:N], always or unless-stopped")
         ->capture_default_str();
+    run->add_option("--health-cmd", run_.health.command,
+                    "A shell's line that tells by its exit code how it is");
+    run->add_option("--health-interval", typed_.health_interval, "Time between two checks (default: 30s)");
+    run->add_option("--health-timeout", typed_.health_timeout, "How long one may take (default: 30s)");
+    run->add_option("--health-retries", typed_.health_retries,
+                    "So many failures in a row mean unhealthy (default: 3)");
+    run->add_option("--health-start-period", typed_.health_start_period,
+                    "Failures do not count for so long after the start (default: 0s)");
+    run->add_flag("--no-healthcheck", run_.health.none, "Without the image's health check");
+  }
+
+  static Result<> TakeDuration(const char* option, const std::string& typed,
+                               std::optional<std::chrono::nanoseconds>& wish) {
+    if (typed.empty()) return {};
+    auto duration = ParseDuration(typed);
+    if (!duration.has_value()) return Wrap(option, duration.error());
+    wish = *duration;
+    return {};
+  }
+
+  Result<> FinishHealth() {
+    HMVM_TRY(TakeDuration("--health-interval", typed_.health_interval, run_.health.interval));
+    HMVM_TRY(TakeDuration("--health-timeout", typed_.health_timeout, run_.health.timeout));
+    HMVM_TRY(TakeDuration("--health-start-period", typed_.health_start_period, run_.health.start_period));
+    if (typed_.health_retries.empty()) return {};
+    const auto retries = ParseNumber(typed_.health_retries);
+    if (!retries.has_value() || *retries > UINT32_MAX) {
+      return Error{0, "--health-retries '" + typed_.health_retries + "': give a number"};
+    }
+    run_.health.retries = static_cast<uint32_t>(*retries);
+    return {};
   }
 
   Result<> FinishRun(CLI::App* app) {
@@ -292,6 +329,7 @@ class Parser {
     HMVM_TRY(TakeResources());
     if (app->get_option("--entrypoint")->count() > 0) run_.entrypoint = entrypoint_;
     if (!run_.stop_signal.empty()) HMVM_TRY(ParseSignal(run_.stop_signal));
+    HMVM_TRY(FinishHealth());
     HMVM_TRY_ASSIGN(run_.restart_policy, ParseRestartPolicy(typed_.restart));
     if (run_.remove && run_.restart_policy != RestartPolicy{}) {
       return Error{0, "--rm and --restart contradict each other: one that is removed can't start again"};
@@ -498,6 +536,35 @@ class Parser {
     events->add_flag("-f,--follow", events_.follow, "Go on with what happens");
     events->add_option("--since", typed_.since, "Only from then on: a time, or how long ago");
     AddList(events, "--filter", typed_.filters, "Only container=NAME, image=NAME, event=ACTION");
+  }
+
+  void AddStats() {
+    CLI::App* stats =
+        Add("stats", "Show what containers use, once a second", "stats [OPTIONS] [CONTAINER...]",
+            "  hmvm stats                    all that run\n"
+            "  hmvm stats --no-stream web db\n"
+            "  hmvm stats --format json web | jq .memory_bytes",
+            [this]() -> Result<> {
+              HMVM_TRY(TakeFormat(stats_.json));
+              line_.command = stats_;
+              return {};
+            });
+    stats->add_flag("--no-stream", stats_.no_stream, "Once only");
+    AddFormat(stats);
+    stats->add_option("CONTAINER", stats_.containers, "Names or ids");
+  }
+
+  void AddTop() {
+    CLI::App* top = Add("top", "List the processes of a container", "top [OPTIONS] CONTAINER",
+                        "  hmvm top web\n"
+                        "  hmvm top --format json web",
+                        [this]() -> Result<> {
+                          HMVM_TRY(TakeFormat(top_.json));
+                          line_.command = top_;
+                          return {};
+                        });
+    AddFormat(top);
+    top->add_option("CONTAINER", top_.container, "Name or id")->required();
   }
 
   void AddTimeout(CLI::App* command) {
@@ -773,6 +840,8 @@ class Parser {
   PauseOptions pause_;
   ResumeOptions resume_;
   EventsOptions events_;
+  StatsOptions stats_;
+  TopOptions top_;
   ExecOptions exec_;
   PsOptions ps_;
   LogsOptions logs_;

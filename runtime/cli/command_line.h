@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "base/result.h"
+#include "runtime/container/health.h"
 #include "runtime/container/resources.h"
 #include "runtime/container/restart_policy.h"
 #include "runtime/events/event_filter.h"
@@ -35,6 +36,7 @@ struct RunOptions {
   std::string stop_signal;  // empty: the image's
   RestartPolicy restart_policy;
   bool no_template = false;
+  HealthWishes health;
   std::string image;
   std::vector<std::string> command;
 };
@@ -65,6 +67,17 @@ struct EventsOptions {
   bool follow = false;
   int64_t since_unix_ns = 0;
   EventFilter filter;
+};
+
+struct StatsOptions {
+  bool no_stream = false;
+  bool json = false;
+  std::vector<std::string> containers;  // empty: all that run
+};
+
+struct TopOptions {
+  bool json = false;
+  std::string container;
 };
 
 struct ExecOptions {
@@ -185,11 +198,11 @@ struct HelpText {
 
 using Command =
     std::variant<HelpText, RunOptions, CreateOptions, StartOptions, RestartOptions, PauseOptions,
-                 ResumeOptions, EventsOptions, ExecOptions, PsOptions, LogsOptions, StopOptions, KillOptions,
-                 RmOptions, WaitOptions, InspectOptions, ImagesOptions, ImageImportOptions, ImageRmOptions,
-                 TemplateBuildOptions, TemplateLsOptions, TemplateRmOptions, SnapshotCreateOptions,
-                 SnapshotLsOptions, SnapshotInspectOptions, SnapshotRmOptions, RestoreOptions, ForkOptions,
-                 CheckOptions, VersionOptions>;
+                 ResumeOptions, EventsOptions, StatsOptions, TopOptions, ExecOptions, PsOptions, LogsOptions,
+                 StopOptions, KillOptions, RmOptions, WaitOptions, InspectOptions, ImagesOptions,
+                 ImageImportOptions, ImageRmOptions, TemplateBuildOptions, TemplateLsOptions,
+                 TemplateRmOptions, SnapshotCreateOptions, SnapshotLsOptions, SnapshotInspectOptions,
+                 SnapshotRmOptions, RestoreOptions, ForkOptions, CheckOptions, VersionOptions>;
 
 struct CommandLine {
   std::string root = "/var/lib/hmvm";

@@ -34,6 +34,8 @@ Result<int> Execute(const Folders& folders, const RestartOptions& options);
 Result<int> Execute(const Folders& folders, const PauseOptions& options);
 Result<int> Execute(const Folders& folders, const ResumeOptions& options);
 Result<int> Execute(const Folders& folders, const EventsOptions& options);
+Result<int> Execute(const Folders& folders, const StatsOptions& options);
+Result<int> Execute(const Folders& folders, const TopOptions& options);
 Result<int> Execute(const Folders& folders, const ExecOptions& options);
 Result<int> Execute(const Folders& folders, const PsOptions& options);
 Result<int> Execute(const Folders& folders, const LogsOptions& options);

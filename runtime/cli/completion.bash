@@ -10,7 +10,7 @@ _hmvm_images() {
 
 _hmvm() {
     local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]}
-    local commands="run create start restart pause resume unpause exec ps logs events stop kill rm wait inspect
+    local commands="run create start restart pause resume unpause exec ps top stats logs events stop kill rm wait inspect
         images image snapshot restore fork template check version"
     local command='' word i words='' value=''
     COMPREPLY=()
@@ -33,6 +33,8 @@ _hmvm() {
                 create:--hostname | create:--entrypoint | create:--cpus | create:--memory | create:--kernel | \
                 create:--platform | create:--restart | create:--stop-signal | create:--cpu-shares | \
                 create:--cpuset-cpus | create:--memory-swap | create:--pids-limit | create:--device-* | \
+                create:--health-cmd | create:--health-interval | create:--health-timeout | create:--health-retries | \
+                create:--health-start-period | \
                 exec:-[ewu] | exec:--env | exec:--workdir | exec:--user | logs:-n | logs:--tail | \
                 stop:-t | stop:--time | restart:-t | restart:--time | events:--since | events:--filter | kill:-s | kill:--signal | *:--format | image:--name | \
                 template:--cpus | template:-m | template:--memory | template:--kernel | template:--platform | restore:--name | fork:-n | \
@@ -69,7 +71,8 @@ _hmvm() {
     run | create)
         words="--rm --interactive --tty --name --env --env-file --workdir --user --hostname --entrypoint --cpus
                --cpu-shares --cpuset-cpus --memory --memory-swap --pids-limit --device-read-bps --device-write-bps
-               --device-read-iops --device-write-iops --read-only --kernel --platform --no-template --restart --stop-signal --help"
+               --device-read-iops --device-write-iops --read-only --kernel --platform --no-template --restart --stop-signal --health-cmd
+               --health-interval --health-timeout --health-retries --health-start-period --no-healthcheck --help"
         [ "$command" = run ] && words+=" --detach"
         [[ $cur != -* ]] && words=$(_hmvm_images)
         [ "$operands" -gt 0 ] && words=''
@@ -85,6 +88,8 @@ _hmvm() {
     stop) words="--time --help $(_hmvm_containers)" ;;
     restart) words="--time --help $(_hmvm_containers -a)" ;;
     pause | resume | unpause) words="--help $(_hmvm_containers)" ;;
+    stats) words="--no-stream --format --help $(_hmvm_containers)" ;;
+    top) words="--format --help $(_hmvm_containers)" ;;
     events) words="--follow --since --filter --help" ;;
     kill) words="--signal --help $(_hmvm_containers)" ;;
     rm) words="--force --help $(_hmvm_containers -a)" ;;

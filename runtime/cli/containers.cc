@@ -31,6 +31,19 @@ int64_t NowUnixNs() {
   return int64_t{now.tv_sec} * 1'000'000'000 + now.tv_nsec;
 }
 
+std::string HealthText(Health health) {
+  switch (health) {
+    case Health::kNone:
+      return "";
+    case Health::kStarting:
+      return " (health: starting)";
+    case Health::kHealthy:
+    case Health::kUnhealthy:
+      return " (" + std::string(HealthName(health)) + ")";
+  }
+  return "";
+}
+
 std::string StatusText(const ContainerRecord& record) {
   const auto ago = [&](Status status) { return FormatAge(NowUnixNs() - record.EnteredUnixNs(status)); };
   const std::string up = FormatAge(NowUnixNs() - record.started_unix_ns);
@@ -41,7 +54,7 @@ std::string StatusText(const ContainerRecord& record) {
     case Status::kStarting:
       return "Starting";
     case Status::kRunning:
-      return "Up " + up;
+      return "Up " + up + HealthText(record.health.status);
     case Status::kPausing:
     case Status::kPaused:
     case Status::kResuming:
@@ -72,7 +85,8 @@ ordered_json Summary(const ContainerStore::Entry& entry) {
           {"created", FormatTime(record.created_unix_ns())},
           {"status", StatusName(record.status())},
           {"exit_code", record.exit_code},
-          {"reason", record.reason}};
+          {"reason", record.reason},
+          {"health", HealthName(record.health.status)}};
 }
 
 // Of a machine that runs, and answers.
@@ -106,6 +120,27 @@ ordered_json ResourceDetails(const Resources& resources) {
           {"device_write_iops", RateDetails(resources.device_write_iops)}};
 }
 
+// Null where there is no check.
+ordered_json HealthDetails(const ContainerRecord& record) {
+  const HealthCheck& check = record.config.health_check;
+  if (check.command.empty()) return nullptr;
+  ordered_json last = ordered_json::array();
+  for (const ProbeResult& result : record.health.last) {
+    last.push_back({{"begun", FormatTime(result.begun_unix_ns)},
+                    {"ended", FormatTime(result.ended_unix_ns)},
+                    {"exit_code", result.exit_code},
+                    {"output", result.output}});
+  }
+  return {{"status", HealthName(record.health.status)},
+          {"failures", record.health.failures},
+          {"command", check.command},
+          {"interval_ns", check.interval.count()},
+          {"timeout_ns", check.timeout.count()},
+          {"start_period_ns", check.start_period.count()},
+          {"retries", check.retries},
+          {"last", std::move(last)}};
+}
+
 ordered_json Details(const ContainerStore& store, const ContainerRecord& record) {
   const ContainerConfig& config = record.config;
   ordered_json events = ordered_json::array();
@@ -134,6 +169,7 @@ ordered_json Details(const ContainerStore& store, const ContainerRecord& record)
           {"auto_remove", config.auto_remove},
           {"restart_policy", FormatRestartPolicy(config.restart_policy)},
           {"restarts", record.restarts},
+          {"health", HealthDetails(record)},
           {"stop_signal", config.stop_signal.empty() ? "SIGTERM" : config.stop_signal},
           {"cpus", config.cpus},
           {"memory_bytes", config.memory_bytes},

@@ -63,14 +63,19 @@ Result<int> Execute(const Folders& folders, const ExecOptions& options) {
   HMVM_TRY_ASSIGN(const ContainerStore store, folders.OpenContainers());
   HMVM_TRY_ASSIGN(const ContainerRecord record, store.Find(options.container));
   if (!record.live()) return Error{0, "container '" + record.name + "' is not running"};
-  if (record.status() == Status::kRestarting) {
-    return Error{0, "container '" + record.name + "' is restarting: wait until it runs"};
-  }
   HMVM_TRY_ASSIGN(const api::ExecRequest request, MakeRequest(record, options));
   BlockForwardedSignals();
   auto connected = SupervisorClient::Connect(store, record.id);
   if (!connected.has_value() || !connected->Wait(api::WaitRequest::RUNNING).has_value()) {
     return Error{0, "container '" + record.name + "' has ended"};
+  }
+  // Nobody would answer for the streams.
+  HMVM_TRY_ASSIGN(const ContainerRecord now, store.Load(record.id));
+  if (now.status() == Status::kPaused || now.status() == Status::kPausing) {
+    return Error{0, "container '" + now.name + "' is paused; `hmvm resume " + now.name + "` first"};
+  }
+  if (now.status() == Status::kRestarting) {
+    return Error{0, "container '" + now.name + "' is restarting: wait until it runs"};
   }
   SupervisorClient& supervisor = *connected;
 

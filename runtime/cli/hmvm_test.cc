@@ -318,6 +318,52 @@ TEST_F(HmvmTest, EventsAreFollowed) {
   EXPECT_THAT(followed.output, testing::AllOf(HasSubstr("\"created\""), HasSubstr("\"removed\"")));
 }
 
+TEST_F(HmvmTest, HealthFollowsTheCheck) {
+  const std::string flag = dir_ / "up";
+  Must({"run", "-d", "--name", "c", "--health-cmd", "echo looking; test -e " + flag, "--health-interval",
+        "20ms", "--health-retries", "2", "busybox", "sleep", "1000"});
+  EXPECT_THAT(Must({"ps"}), testing::AnyOf(HasSubstr("(health: starting)"), HasSubstr("(unhealthy)")));
+  Shell("until $hmvm ps | grep -q '(unhealthy)'; do sleep 0.02; done");
+  const nlohmann::json health = Inspect("c")["health"];
+  EXPECT_GE(health["failures"], 2);
+  EXPECT_EQ(health["last"][0]["output"], "looking\n");
+
+  std::ofstream(flag).close();
+  Shell("until $hmvm ps | grep -q '(healthy)'; do sleep 0.02; done");
+  fs::remove(flag);
+  Must({"stop", "-t", "0", "c"});
+
+  EXPECT_THAT(Must({"events", "--filter", "container=c", "--filter", "event=health_status"}),
+              testing::AllOf(HasSubstr("\"health\":\"unhealthy\""), HasSubstr("\"health\":\"healthy\"")));
+}
+
+TEST_F(HmvmTest, AHealthCheckThatTakesTooLongHasFailed) {
+  Must({"run", "-d", "--name", "c", "--health-cmd", "exec sleep 1000", "--health-interval", "20ms",
+        "--health-timeout", "50ms", "--health-retries", "1", "busybox", "sleep", "1000"});
+  Shell("until $hmvm ps | grep -q '(unhealthy)'; do sleep 0.02; done");
+  EXPECT_THAT(Inspect("c")["health"]["last"][0]["output"].get<std::string>(), HasSubstr("longer than 50 ms"));
+  EXPECT_EQ(Inspect("c")["health"]["last"][0]["exit_code"], -1);
+}
+
+TEST_F(HmvmTest, StatsAndTopShowWhatTheGuestSays) {
+  StartSleeper();
+  EXPECT_THAT(Must({"stats", "--no-stream"}),
+              testing::AllOf(HasSubstr("3 MiB / 12 MiB"), HasSubstr("25.00%")));
+  const auto line = nlohmann::json::parse(Must({"stats", "--no-stream", "--format", "json", "c"}));
+  EXPECT_EQ(line["pids"], 5);
+  EXPECT_GT(line["host_memory_bytes"], 0);
+  EXPECT_THAT(Must({"top", "c"}),
+              testing::AllOf(HasSubstr("01:02:03"), HasSubstr("evil "), Not(HasSubstr("\x1b"))));
+  EXPECT_EQ(nlohmann::json::parse(Must({"top", "--format", "json", "c"}))[0]["pid"], 1);
+
+  Must({"pause", "c"});
+  EXPECT_THAT(Must({"stats", "--no-stream", "c"}), HasSubstr("--"));
+  EXPECT_THAT(Hmvm({"top", "c"}).output, HasSubstr("is paused"));
+  Must({"kill", "c"});
+  Must({"wait", "c"});
+  EXPECT_THAT(Hmvm({"stats", "--no-stream", "c"}).output, HasSubstr("not running"));
+}
+
 TEST_F(HmvmTest, LogsFollowToTheEnd) {
   Must({"run", "-d", "--name", "c", "busybox", "sh", "-c",
         "for i in 1 2 3 4 5; do echo $i; sleep 0.05; done"});

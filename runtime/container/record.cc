@@ -84,6 +84,17 @@ json EncodeResources(const Resources& resources) {
           {"device_write_iops", EncodeRates(resources.device_write_iops)}};
 }
 
+json EncodeHealth(const HealthRecord& health) {
+  json last = json::array();
+  for (const ProbeResult& result : health.last) {
+    last.push_back({{"begun_unix_ns", result.begun_unix_ns},
+                    {"ended_unix_ns", result.ended_unix_ns},
+                    {"exit_code", result.exit_code},
+                    {"output", EncodeBytes(result.output)}});
+  }
+  return {{"status", HealthName(health.status)}, {"failures", health.failures}, {"last", std::move(last)}};
+}
+
 // Reads members with their types checked; remembers the first thing that is wrong. nlohmann's get() would
 // throw.
 class Reader {
@@ -156,6 +167,37 @@ class Reader {
     reader.Get("device_write_bps", out.device_write_bps);
     reader.Get("device_read_iops", out.device_read_iops);
     reader.Get("device_write_iops", out.device_write_iops);
+  }
+  void Get(const char* key, std::chrono::nanoseconds& out) {
+    int64_t ns = 0;
+    Get(key, ns);
+    out = std::chrono::nanoseconds(ns);
+  }
+  void Get(const char* key, HealthCheck& out) {
+    Reader reader = Object(key);
+    reader.Get("command", out.command);
+    reader.Get("interval_ns", out.interval);
+    reader.Get("timeout_ns", out.timeout);
+    reader.Get("start_period_ns", out.start_period);
+    reader.Get("retries", out.retries);
+  }
+  void Get(const char* key, HealthRecord& out) {
+    Reader reader = Object(key);
+    std::string name;
+    reader.Get("status", name);
+    const auto status = HealthFromName(name);
+    reader.Get("failures", out.failures);
+    const json* last = reader.Find("last");
+    if (!status.has_value() || last == nullptr || !last->is_array()) return Fail(key);
+    out.status = *status;
+    for (const json& item : *last) {
+      Reader result(item, problem_);
+      ProbeResult& entry = out.last.emplace_back();
+      result.Get("begun_unix_ns", entry.begun_unix_ns);
+      result.Get("ended_unix_ns", entry.ended_unix_ns);
+      result.Get("exit_code", entry.exit_code);
+      result.Get("output", entry.output);
+    }
   }
   // For what a record of an earlier hmvm does not have.
   template <typename Value>
@@ -289,13 +331,20 @@ std::string EncodeContainerRecord(const ContainerRecord& record) {
         {"read_only", config.read_only},
         {"auto_remove", config.auto_remove},
         {"no_template", config.no_template},
-        {"restart_policy", FormatRestartPolicy(config.restart_policy)}}},
+        {"restart_policy", FormatRestartPolicy(config.restart_policy)},
+        {"health_check",
+         {{"command", EncodeList(config.health_check.command)},
+          {"interval_ns", config.health_check.interval.count()},
+          {"timeout_ns", config.health_check.timeout.count()},
+          {"start_period_ns", config.health_check.start_period.count()},
+          {"retries", config.health_check.retries}}}}},
       {"events", std::move(events)},
       {"exit_code", record.exit_code},
       {"reason", EncodeBytes(record.reason)},
       {"oom_killed", record.oom_killed},
       {"started_unix_ns", record.started_unix_ns},
       {"restarts", record.restarts},
+      {"health", EncodeHealth(record.health)},
       {"owner", EncodeIdentity(record.owner)},
       {"vmm", EncodeIdentity(record.vmm)},
   };
@@ -336,6 +385,7 @@ Result<ContainerRecord> DecodeContainerRecord(std::string_view text) {
   config.Get("auto_remove", record.config.auto_remove);
   config.Get("no_template", record.config.no_template);
   config.GetIfThere("restart_policy", record.config.restart_policy);
+  config.GetIfThere("health_check", record.config.health_check);
   const json* events = reader.Find("events");
   if (events == nullptr || !events->is_array() || events->empty()) {
     reader.Fail("events");
@@ -353,6 +403,7 @@ Result<ContainerRecord> DecodeContainerRecord(std::string_view text) {
   reader.GetIfThere("oom_killed", record.oom_killed);
   reader.GetIfThere("started_unix_ns", record.started_unix_ns);
   reader.GetIfThere("restarts", record.restarts);
+  reader.GetIfThere("health", record.health);
   reader.Get("owner", record.owner);
   reader.Get("vmm", record.vmm);
   if (!problem.empty()) return Error{0, problem};

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "base/result.h"
+#include "runtime/container/health.h"
 #include "runtime/container/process_identity.h"
 #include "runtime/container/resources.h"
 #include "runtime/container/restart_policy.h"
@@ -35,6 +36,7 @@ struct ContainerConfig {
   bool auto_remove = false;
   bool no_template = false;  // its guest is booted each time
   RestartPolicy restart_policy;
+  HealthCheck health_check;
 
   bool operator==(const ContainerConfig&) const = default;
 };
@@ -60,7 +62,8 @@ struct ContainerRecord {
   bool oom_killed = false;      // a process of it was killed for lack of memory while its first process ran
   int64_t started_unix_ns = 0;  // when its first process began to run, this time; 0: it has not
   uint32_t restarts = 0;        // by its restart policy, since somebody started it
-  ProcessIdentity owner;        // the process that answers for the container: `hmvm run`, then its supervisor
+  HealthRecord health;
+  ProcessIdentity owner;  // the process that answers for the container: `hmvm run`, then its supervisor
   ProcessIdentity vmm;
 
   bool operator==(const ContainerRecord&) const = default;

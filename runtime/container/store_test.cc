@@ -37,7 +37,12 @@ class ContainerStoreTest : public testing::Test {
     config.env = {"BYTES=\x80", "PLAIN=\xc3\xa4"};
     config.memory_bytes = uint64_t{256} << 20;
     config.terminal = true;
+    config.restart_policy = {.when = RestartPolicy::When::kOnFailure, .max_restarts = 3};
+    config.health_check.command = {"test", "-e", "/\x80"};
     ContainerRecord record = NewContainerRecord(NewContainerId(), name, config);
+    record.health.status = Health::kStarting;
+    record.health.Add(config.health_check,
+                      {.begun_unix_ns = 1, .ended_unix_ns = 2, .exit_code = 1, .output = "\xff"}, false);
     record.owner = *IdentifyProcess(::getpid());
     return record;
   }

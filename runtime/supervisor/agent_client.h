@@ -40,12 +40,19 @@ class AgentClient {
   }
   Result<> Freeze() { return Ignore(Call<agent::v1::Empty>("Freeze", agent::v1::Empty(), kPromptly)); }
   Result<> Thaw() { return Ignore(Call<agent::v1::Empty>("Thaw", agent::v1::Empty(), kPromptly)); }
-  // These two have a limit of time: they go to a guest that runs, or hangs.
+  // These have a limit of time: they go to a guest that runs, or hangs.
   Result<> SignalProcess(const agent::v1::SignalProcessRequest& request) {
     return Ignore(Call<agent::v1::Empty>("SignalProcess", request, kPromptly));
   }
   Result<> ResizeTerminal(const agent::v1::ResizeTerminalRequest& request) {
     return Ignore(Call<agent::v1::Empty>("ResizeTerminal", request, kPromptly));
+  }
+
+  Result<agent::v1::StatsResponse> Stats(const std::string& container_id) {
+    return Call<agent::v1::StatsResponse>("Stats", OfContainer(container_id), kPromptly);
+  }
+  Result<agent::v1::ListProcessesResponse> ListProcesses(const std::string& container_id) {
+    return Call<agent::v1::ListProcessesResponse>("ListProcesses", OfContainer(container_id), kPromptly);
   }
 
   // Ends all calls, now and later, with ECONNRESET.
@@ -63,6 +70,11 @@ class AgentClient {
   static Result<> Ignore(Result<Response> response) {
     if (!response.has_value()) return std::move(response).error();
     return {};
+  }
+  static agent::v1::ContainerRequest OfContainer(const std::string& container_id) {
+    agent::v1::ContainerRequest request;
+    request.set_container_id(container_id);
+    return request;
   }
   static agent::v1::ProcessRequest Request(const std::string& container_id, const std::string& process_id) {
     agent::v1::ProcessRequest request;

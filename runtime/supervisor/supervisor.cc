@@ -18,6 +18,9 @@
 #include "runtime/container/process_config.h"
 #include "runtime/supervisor/container_run.h"
 #include "runtime/supervisor/guest_clock.h"
+#include "runtime/supervisor/health_monitor.h"
+#include "runtime/supervisor/health_probe.h"
+#include "runtime/supervisor/host_cost.h"
 #include "runtime/supervisor/stop_sequence.h"
 #include "runtime/supervisor/streams.h"
 #include "runtime/supervisor/timer.h"
@@ -64,6 +67,8 @@ class Supervisor {
   void AwaitRestart();
   void OnRestartTime();
   void Finish(Status end);
+  void ProbeHealth(HealthMonitor::Done done);
+  void OnProbeResult(ProbeResult result);
   void KeepLastWords(const RunEnd& end) const;
 
   void HandleWait(const api::WaitRequest& request, WaitResponder respond);
@@ -75,6 +80,9 @@ class Supervisor {
   void HandleResume(const api::Empty& request, EmptyResponder respond);
   void HandleSnapshot(const api::SnapshotRequest& request,
                       TtrpcServer::Responder<api::SnapshotResponse> respond);
+  void HandleStats(const api::Empty& request, TtrpcServer::Responder<api::StatsResponse> respond);
+  void HandleListProcesses(const api::Empty& request,
+                           TtrpcServer::Responder<agent::v1::ListProcessesResponse> respond);
   void HandleCounters(const api::Empty& request, TtrpcServer::Responder<api::CountersResponse> respond);
 
   // Pauses or resumes: through `during` to `after`, or back to what it was.
@@ -102,6 +110,7 @@ class Supervisor {
   Watch listener_watch_;
   std::optional<WallClockWatch> wall_clock_watch_;
   std::optional<StopSequence> stop_;
+  std::optional<HealthMonitor> health_;
   std::optional<Timer> restart_timer_;
   RestartBackoff backoff_;
 
@@ -152,6 +161,10 @@ Result<> Supervisor::Prepare() {
                     .signal_first = [this](int signal) { run_->Signal("", signal, false, [](Result<>) {}); },
                     .kill_all = [this] { run_->Signal("", SIGKILL, true, [](Result<>) {}); },
                     .end_machine = [this] { run_->EndMachine(); }});
+  health_.emplace(
+      *loop_, record_.config.health_check,
+      HealthMonitor::Actions{.probe = [this](HealthMonitor::Done done) { ProbeHealth(std::move(done)); },
+                             .on_result = [this](ProbeResult result) { OnProbeResult(std::move(result)); }});
   HMVM_TRY(Listen());
   // Somebody set the host's clock: the guest's follows, if it moves.
   HMVM_TRY_ASSIGN(wall_clock_watch_, WallClockWatch::Create(*loop_, [this] {
@@ -189,6 +202,8 @@ void Supervisor::RegisterHandlers() {
   handle("Pause", &Supervisor::HandlePause);
   handle("Resume", &Supervisor::HandleResume);
   handle("Snapshot", &Supervisor::HandleSnapshot);
+  handle("Stats", &Supervisor::HandleStats);
+  handle("ListProcesses", &Supervisor::HandleListProcesses);
   handle("Counters", &Supervisor::HandleCounters);
 }
 
@@ -207,7 +222,7 @@ Result<> Supervisor::StartRun() {
                                              .boot = restored_ && run_number_ > 1,
                                              .on_running = [this] { OnRunning(); },
                                              .on_end = [this] { OnRunEnd(); }}));
-  // While the guest boots. Before there is any output: the client may leave as soon as it has seen some.
+  // While the guest boots.
   if (const auto vmm = IdentifyProcess(run_->vmm_pid())) record_.vmm = *vmm;
   const bool claimed = record_.status() == Status::kStarting;
   HMVM_TRY(claimed ? store_.Save(record_) : store_.Enter(record_, Status::kStarting));
@@ -219,9 +234,12 @@ Result<> Supervisor::StartRun() {
 void Supervisor::OnRunning() {
   if (record_.status() != Status::kStarting) return;                          // asked to stop meanwhile
   if (const auto vmm = IdentifyProcess(run_->vmm_pid())) record_.vmm = *vmm;  // may be another by now
+  record_.health = {};
+  if (!record_.config.health_check.command.empty()) record_.health.status = Health::kStarting;
   if (auto entered = store_.Enter(record_, Status::kRunning); !entered.has_value()) {
     return run_->Fail(entered.error());
   }
+  health_->Begin();
   Answer(until_running_);
   for (const auto& waiting : std::exchange(signals_until_running_, {})) waiting.send();
 }
@@ -236,6 +254,7 @@ void Supervisor::OnRunEnd() {
 void Supervisor::Settle(const RunEnd& end) {
   run_.reset();
   if (stop_.has_value()) stop_->Cancel();
+  if (health_.has_value()) health_->End();
   const bool ran = record_.started_unix_ns != 0;
   const bool stopping = record_.status() == Status::kStopping;
   const bool failed = !end.exit_status.has_value() && !stopping;
@@ -283,9 +302,7 @@ void Supervisor::AwaitRestart() {
 void Supervisor::OnRestartTime() {
   record_.exit_code = 0;
   record_.reason.clear();
-  if (auto started = StartRun(); !started.has_value()) {
-    Settle(RunEnd::Of(started.error()));
-  }
+  if (auto started = StartRun(); !started.has_value()) return Settle(RunEnd::Of(started.error()));
 }
 
 // The end of all.
@@ -304,6 +321,32 @@ void Supervisor::Finish(Status end) {
   for (auto* waiting : {&until_running_, &until_stopped_}) Answer(*waiting);
   // Our client may not have asked yet; it hangs up when it has what it wants.
   if (!client_connected_) loop_->Stop();
+}
+
+void Supervisor::ProbeHealth(HealthMonitor::Done done) {
+  ContainerConfig config = record_.config;
+  config.args = config.health_check.command;
+  config.terminal = false;
+  HealthProbe probe = {.container_id = record_.id,
+                       .process_id = "health-" + std::to_string(NewStreamId()),
+                       .process = MakeAgentProcess(config, {}),
+                       .run_folder = store_.RunFolder(record_.id),
+                       .timeout = config.health_check.timeout};
+  const std::string id = probe.process_id;
+  auto begun = run_->Beside(id, [this, probe = std::move(probe), done](AgentClient& agent) {
+    loop_->Post([done, result = RunHealthProbe(agent, probe)] { done(result); });
+  });
+  if (!begun.has_value()) done(std::nullopt);
+}
+
+void Supervisor::OnProbeResult(ProbeResult result) {
+  const HealthCheck& check = record_.config.health_check;
+  const bool in_start_period = SinceUnix(record_.started_unix_ns) < check.start_period;
+  const bool changed = record_.health.Add(check, std::move(result), in_start_period);
+  // What can't be written now is with the next result.
+  (void)store_.Save(record_);
+  if (changed)
+    (void)store_.Tell(record_, "health_status", {{"health", std::string(HealthName(record_.health.status))}});
 }
 
 void Supervisor::KeepLastWords(const RunEnd& end) const {
@@ -452,6 +495,7 @@ void Supervisor::Move(Status during, Status after, Result<> (Machine::*call)() c
                       EmptyResponder respond) {
   const Status before = record_.status();
   if (auto entered = store_.Enter(record_, during); !entered.has_value()) return respond(entered.error());
+  health_->End();
   run_->Ask<api::Empty>(
       [call](AgentClient&, const Machine& machine) -> Result<api::Empty> {
         HMVM_TRY((machine.*call)());
@@ -461,6 +505,7 @@ void Supervisor::Move(Status during, Status after, Result<> (Machine::*call)() c
         // It ended meanwhile, or was told to.
         if (run != run_number_ || record_.status() != during) return respond(NotRunning());
         const auto entered = store_.Enter(record_, moved.has_value() ? after : before);
+        if (record_.status() == Status::kRunning) health_->Begin();
         if (moved.has_value() && !entered.has_value()) return respond(entered.error());
         if (moved.has_value() && after == Status::kRunning) run_->SetClock();  // the host's may have been set
         respond(moved);
@@ -493,8 +538,35 @@ void Supervisor::HandleSnapshot(const api::SnapshotRequest& request,
       std::move(respond));
 }
 
+void Supervisor::HandleStats(const api::Empty&, TtrpcServer::Responder<api::StatsResponse> respond) {
+  if (run_ == nullptr || record_.status() == Status::kStarting) return respond(NotRunning());
+  const bool ask_guest = record_.status() == Status::kRunning;
+  run_->Ask<api::StatsResponse>(
+      [id = record_.id, ask_guest](AgentClient& agent, const Machine& machine) -> Result<api::StatsResponse> {
+        api::StatsResponse stats;
+        if (ask_guest) {
+          HMVM_TRY_ASSIGN(*stats.mutable_guest(), agent.Stats(id));
+        }
+        HMVM_TRY_ASSIGN(const HostCost cost, MeasureHostCost(machine.pid()));
+        stats.set_host_cpu_ns(cost.cpu_ns);
+        stats.set_host_memory_bytes(cost.memory_bytes);
+        stats.set_monotonic_ns(static_cast<uint64_t>(
+            std::chrono::nanoseconds(std::chrono::steady_clock::now().time_since_epoch()).count()));
+        return stats;
+      },
+      std::move(respond));
+}
+
+void Supervisor::HandleListProcesses(const api::Empty&,
+                                     TtrpcServer::Responder<agent::v1::ListProcessesResponse> respond) {
+  if (run_ == nullptr || record_.status() != Status::kRunning) return respond(NotRunning());
+  run_->Ask<agent::v1::ListProcessesResponse>(
+      [id = record_.id](AgentClient& agent, const Machine&) { return agent.ListProcesses(id); },
+      std::move(respond));
+}
+
 void Supervisor::HandleCounters(const api::Empty&, TtrpcServer::Responder<api::CountersResponse> respond) {
-  if (run_ == nullptr) return respond(NotRunning());
+  if (run_ == nullptr || record_.status() == Status::kStarting) return respond(NotRunning());
   run_->Ask<api::CountersResponse>(
       [&times = run_->start_times()](AgentClient&, const Machine& machine) -> Result<api::CountersResponse> {
         HMVM_TRY_ASSIGN(const auto described, machine.Describe());

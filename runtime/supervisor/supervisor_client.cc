@@ -59,6 +59,14 @@ Result<api::SnapshotResponse> SupervisorClient::Snapshot(const std::string& fold
   return Call<api::SnapshotResponse>("Snapshot", request);
 }
 
+Result<api::StatsResponse> SupervisorClient::Stats() {
+  return Call<api::StatsResponse>("Stats", api::Empty());
+}
+
+Result<agent::v1::ListProcessesResponse> SupervisorClient::ListProcesses() {
+  return Call<agent::v1::ListProcessesResponse>("ListProcesses", api::Empty());
+}
+
 Result<api::CountersResponse> SupervisorClient::Counters() {
   return Call<api::CountersResponse>("Counters", api::Empty());
 }

@@ -27,6 +27,8 @@ class SupervisorClient {
   Result<> Pause();
   Result<> Resume();
   Result<supervisor::v1::SnapshotResponse> Snapshot(const std::string& folder);
+  Result<supervisor::v1::StatsResponse> Stats();
+  Result<agent::v1::ListProcessesResponse> ListProcesses();
   Result<supervisor::v1::CountersResponse> Counters();
 
   // Ends all calls, now and later, with ECONNRESET.

@@ -211,6 +211,22 @@ class FakeGuest {
     server_.Handle<api::CreateContainerRequest, api::CreateContainerResponse>(
         kAgent, "CreateContainer",
         [](const auto&, auto respond) { respond(api::CreateContainerResponse()); });
+    server_.Handle<api::ContainerRequest, api::StatsResponse>(kAgent, "Stats", [](const auto&, auto respond) {
+      api::StatsResponse stats;
+      stats.set_memory_bytes(3 << 20);
+      stats.set_memory_limit_bytes(12 << 20);
+      stats.set_pids(5);
+      respond(std::move(stats));
+    });
+    server_.Handle<api::ContainerRequest, api::ListProcessesResponse>(
+        kAgent, "ListProcesses", [](const auto&, auto respond) {
+          api::ListProcessesResponse list;
+          api::ProcessInfo* const info = list.add_processes();
+          info->set_pid(1);
+          info->set_cpu_ns(3'723'000'000'000);
+          info->set_command("evil \x1b[2J");
+          respond(std::move(list));
+        });
     server_.Handle<api::AdjustClockRequest, api::AdjustClockResponse>(
         kAgent, "AdjustClock", [](const auto&, auto respond) {
           timespec now;  // the guest's clock is the host's: nothing to adjust
