@@ -101,6 +101,67 @@ TEST_F(FaultTest, TheClientOfAnExecIsKilledAndTheContainerLives) {
   EXPECT_THAT(sandbox_->Leftovers(), IsEmpty());
 }
 
+TEST_F(FaultTest, APausedContainerThatLosesItsProcessesIsToldAndStartsAgain) {
+  for (const bool supervisor : {true, false}) {
+    StartSleeper();
+    sandbox_->MustHmvm({"pause", "victim"});
+    ASSERT_GT(Vmm(), 0);
+    ::kill(supervisor ? Supervisor() : Vmm(), SIGKILL);
+    EXPECT_TRUE(WaitUntil([] {
+      return sandbox_->Hmvm({"ps", "-a"}).out.find("Failed") != std::string::npos;
+    }));
+    EXPECT_TRUE(WaitUntil([] { return FindProcesses("hmvm-vmm").empty(); }));
+
+    sandbox_->MustHmvm({"start", "victim"});
+
+    EXPECT_EQ(sandbox_->MustHmvm({"exec", "victim", "echo", "alive"}), "alive");
+    sandbox_->MustHmvm({"rm", "-f", "victim"});
+  }
+  EXPECT_THAT(sandbox_->Leftovers(), IsEmpty());
+}
+
+TEST_F(FaultTest, ASupervisorThatIsKilledBeforeARestartDoesNotRestart) {
+  sandbox_->MustHmvm({"run", "-d", "--name", "victim", "--restart", "always", "busybox", "true"});
+  ASSERT_TRUE(WaitUntil([] { return sandbox_->Hmvm({"ps"}).out.find("Restarting") != std::string::npos; }));
+  ASSERT_GT(Supervisor(), 0);
+
+  ::kill(Supervisor(), SIGKILL);
+
+  EXPECT_TRUE(WaitUntil([] { return sandbox_->Hmvm({"ps", "-a"}).out.find("Failed") != std::string::npos; }));
+  EXPECT_THAT(sandbox_->MustHmvm({"events", "--filter", "event=failed"}), HasSubstr("was killed"));
+  sandbox_->MustHmvm({"rm", "victim"});
+  EXPECT_THAT(sandbox_->Leftovers(), IsEmpty());
+}
+
+// The same for the commands of a whole life, one after the other.
+class RandomMomentOfALifeTest : public FaultTest, public testing::WithParamInterface<int> {};
+TEST_P(RandomMomentOfALifeTest, AKillIsToldTruthfullyAndTheContainerStartsAgain) {
+  constexpr int kLifetimeMs = 1500;
+  const unsigned seed = std::random_device()();
+  std::mt19937 random(seed);
+  sandbox_->MustHmvm({"create", "--name", "victim", "busybox", "sleep", "100000"});
+  std::string line;
+  for (const std::string& word : sandbox_->Command({})) line += word + " ";
+  Child life(
+      {"/bin/sh", "-c",
+       "for c in start pause resume 'restart -t 0' pause 'stop -t 0' start; do " + line + "$c victim; done"});
+  std::this_thread::sleep_for(std::chrono::milliseconds(random() % kLifetimeMs));
+
+  std::vector<pid_t> targets = FindProcesses(HmvmProgram().string());
+  std::erase(targets, life.pid());
+  const std::vector<pid_t> vmms = FindProcesses("hmvm-vmm");
+  targets.insert(targets.end(), vmms.begin(), vmms.end());
+  if (!targets.empty()) ::kill(targets[random() % targets.size()], SIGKILL);
+  life.Wait();
+
+  EXPECT_EQ(sandbox_->Hmvm({"ps", "-a"}).exit_code, 0) << "seed " << seed;
+  sandbox_->MustHmvm({"restart", "-t", "0", "victim"});
+  EXPECT_EQ(sandbox_->MustHmvm({"exec", "victim", "echo", "alive"}), "alive") << "seed " << seed;
+  sandbox_->MustHmvm({"rm", "-f", "victim"});
+  EXPECT_THAT(sandbox_->Leftovers(), IsEmpty()) << "seed " << seed;
+}
+INSTANTIATE_TEST_SUITE_P(Moments, RandomMomentOfALifeTest, testing::Range(0, 5));
+
 // One of hmvm's processes dies at a moment of a container's life that nobody chose: the delay is random, so
 // that over time every line is met. The seed of a failure is in its message.
 class RandomMomentTest : public FaultTest, public testing::WithParamInterface<int> {};

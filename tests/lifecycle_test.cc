@@ -1,4 +1,6 @@
 // Containers in the background, and the commands that look after them.
+#include <signal.h>
+
 #include "tests/support/container_fixture.h"
 
 namespace hmvm::test {
@@ -153,6 +155,98 @@ TEST_F(LifecycleTest, RemoveAtExitLeavesNothing) {
 
   EXPECT_TRUE(WaitUntil([&] { return sandbox_->Hmvm({"inspect", id}).exit_code != 0; }));
   EXPECT_EQ(sandbox_->MustHmvm({"ps", "-a", "-q"}), "");
+}
+
+TEST_F(LifecycleTest, AContainerIsCreatedStartedAndStartedAgain) {
+  sandbox_->MustHmvm(
+      {"create", "-i", "--name", "again", "busybox", "sh", "-c", "cat; echo x >> /f; wc -l < /f"});
+  EXPECT_THAT(sandbox_->MustHmvm({"ps", "-a"}), HasSubstr("Created"));
+
+  EXPECT_EQ(sandbox_->Hmvm({"start", "-ai", "again"}, "one\n").out, "one\n1\n");
+  EXPECT_EQ(sandbox_->Hmvm({"start", "-ai", "again"}, "two\n").out, "two\n1\n")
+      << "the writable layer is in the guest's memory: it begins afresh";
+
+  EXPECT_EQ(sandbox_->MustHmvm({"logs", "again"}), "one\n1\ntwo\n1");
+  sandbox_->MustHmvm({"rm", "again"});
+}
+
+TEST_F(LifecycleTest, APausedContainerHoldsStillAndGoesOn) {
+  Start("held", {"sh", "-c", "trap 'exit 9' TERM; while :; do echo x; sleep 0.02; done"});
+  ASSERT_TRUE(WaitUntil([] { return !sandbox_->Hmvm({"logs", "held"}).out.empty(); }));
+
+  sandbox_->MustHmvm({"pause", "held"});
+  EXPECT_THAT(sandbox_->MustHmvm({"ps"}), HasSubstr("(paused)"));
+  EXPECT_THAT(sandbox_->Hmvm({"exec", "held", "true"}).err, HasSubstr("is paused"));
+  const std::string before = sandbox_->Hmvm({"logs", "held"}).out;
+  EXPECT_THAT(sandbox_->MustHmvm({"stats", "--no-stream", "held"}), HasSubstr("--")) << "a second passes";
+  EXPECT_EQ(sandbox_->Hmvm({"logs", "held"}).out, before);
+
+  sandbox_->MustHmvm({"resume", "held"});
+  EXPECT_TRUE(WaitUntil([&] { return sandbox_->Hmvm({"logs", "held"}).out.size() > before.size(); }));
+  EXPECT_EQ(sandbox_->MustHmvm({"exec", "held", "echo", "alive"}), "alive");
+  sandbox_->MustHmvm({"pause", "held"});
+  sandbox_->MustHmvm({"stop", "held"});
+  EXPECT_EQ(sandbox_->MustHmvm({"wait", "held"}), "9") << "it went on to end in its own way";
+  sandbox_->MustHmvm({"rm", "held"});
+}
+
+TEST_F(LifecycleTest, RestartBootsTheSameContainerAnew) {
+  Start("anew", {"sleep", "100000"});
+  const std::vector<std::string> boot_id = {"exec", "anew", "cat", "/proc/sys/kernel/random/boot_id"};
+  const std::string first = sandbox_->MustHmvm(boot_id);
+
+  sandbox_->MustHmvm({"restart", "-t", "0", "anew"});
+
+  EXPECT_NE(sandbox_->MustHmvm(boot_id), first);
+  sandbox_->MustHmvm({"rm", "-f", "anew"});
+}
+
+TEST_F(LifecycleTest, APolicyRestartsWhatEndsAndWhatIsKilled) {
+  sandbox_->MustHmvm({"run", "-d", "--name", "stubborn", "--restart", "on-failure:2", "busybox", "sh", "-c",
+                      "echo up; sleep 1; exit 5"});
+  const std::vector<pid_t> vmms = FindProcesses("hmvm-vmm");
+  ASSERT_EQ(vmms.size(), 1U);
+  ::kill(vmms[0], SIGKILL);
+
+  EXPECT_EQ(sandbox_->MustHmvm({"wait", "stubborn"}), "5");
+
+  EXPECT_THAT(sandbox_->MustHmvm({"inspect", "stubborn"}), HasSubstr("\"restarts\": 2"));
+  const std::string events = sandbox_->MustHmvm({"events", "--filter", "container=stubborn"});
+  EXPECT_THAT(events, testing::AllOf(HasSubstr("\"restarting\""), HasSubstr("\"stopped\"")));
+  sandbox_->MustHmvm({"rm", "stubborn"});
+}
+
+TEST_F(LifecycleTest, HealthIsProbedInTheGuest) {
+  sandbox_->MustHmvm({"run", "-d", "--name", "well", "--health-cmd", "test -e /up || { echo no; false; }",
+                      "--health-interval", "50ms", "--health-retries", "1", "busybox", "sleep", "100000"});
+  EXPECT_TRUE(WaitUntil([] { return sandbox_->Hmvm({"ps"}).out.find("(unhealthy)") != std::string::npos; }));
+  EXPECT_THAT(sandbox_->MustHmvm({"inspect", "well"}), HasSubstr("\"output\": \"no\\n\""));
+
+  sandbox_->MustHmvm({"exec", "well", "touch", "/up"});
+
+  EXPECT_TRUE(WaitUntil([] { return sandbox_->Hmvm({"ps"}).out.find("(healthy)") != std::string::npos; }));
+  sandbox_->MustHmvm({"rm", "-f", "well"});
+}
+
+TEST_F(LifecycleTest, AHealthCheckThatHangsIsKilled) {
+  sandbox_->MustHmvm({"run", "-d", "--name", "hung", "--health-cmd", "sleep 100000 & wait",
+                      "--health-interval", "50ms", "--health-timeout", "100ms", "--health-retries", "1",
+                      "busybox", "sleep", "100000"});
+  EXPECT_TRUE(WaitUntil([] { return sandbox_->Hmvm({"ps"}).out.find("(unhealthy)") != std::string::npos; }));
+  EXPECT_EQ(sandbox_->MustHmvm({"exec", "hung", "echo", "alive"}), "alive");
+  sandbox_->MustHmvm({"rm", "-f", "hung"});
+}
+
+TEST_F(LifecycleTest, StatsAndTopAskTheGuest) {
+  Start("busy", {"sh", "-c", "sleep 100000 & while :; do :; done"});
+
+  const std::string stats = sandbox_->MustHmvm({"stats", "--no-stream", "--format", "json", "busy"});
+  const std::string top = sandbox_->MustHmvm({"top", "busy"});
+
+  EXPECT_THAT(stats, testing::AllOf(HasSubstr("\"pids\":2"), HasSubstr("\"host_memory_bytes\""),
+                                    Not(HasSubstr("\"memory_bytes\":0")), Not(HasSubstr("\"cpu_ns\":0,"))));
+  EXPECT_THAT(top, testing::AllOf(HasSubstr("sh -c sleep 100000"), testing::EndsWith("sleep 100000")));
+  sandbox_->MustHmvm({"rm", "-f", "busy"});
 }
 
 TEST_F(LifecycleTest, UnknownContainersAreNamed) {
