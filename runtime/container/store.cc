@@ -172,6 +172,11 @@ Result<ContainerRecord> ContainerStore::Claim(const std::string& id) const {
   record.exit_code = 0;
   record.reason.clear();
   record.restarts = 0;
+  if (const std::string why = WhyIllegal(record.status(), Status::kStarting); !why.empty()) {
+    return Error{EBUSY, "container '" + record.name + "' " + why};
+  }
+  // A supervisor that was killed has left its sockets.
+  HMVM_TRY(RemoveTree(RunFolder(id)));
   HMVM_TRY(MakeFolders(RunFolder(id)));
   HMVM_TRY(Enter(record, Status::kStarting));
   return record;

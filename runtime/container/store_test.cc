@@ -146,8 +146,12 @@ TEST_F(ContainerStoreTest, OneProcessCanClaimAContainerThatDoesNotRun) {
   ASSERT_TRUE(store_->Add(record).has_value());
   EXPECT_EQ(store_->Load(record.id)->status(), Status::kCreated);
 
+  std::ofstream(store_->SupervisorSocket(record.id)) << "of a supervisor that was killed";
+
   const auto claimed = store_->Claim(record.id);
 
+  EXPECT_FALSE(fs::exists(store_->SupervisorSocket(record.id)));
+  EXPECT_TRUE(fs::exists(store_->RunFolder(record.id)));
   ASSERT_TRUE(claimed.has_value()) << claimed.error().Message();
   EXPECT_EQ(claimed->status(), Status::kStarting);
   EXPECT_EQ(claimed->owner, *IdentifyProcess(::getpid()));
