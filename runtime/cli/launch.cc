@@ -171,6 +171,18 @@ Result<MachineFiles> OpenMachineFiles(const ContainerConfig& config, const Insta
   return files;
 }
 
+namespace {
+
+// Nothing when somebody was quick to remove what has just been built.
+Result<std::optional<TemplateFiles>> OpenOrBuild(const TemplateStore& store, const TemplateKey& key) {
+  auto found = store.Open(key);
+  if (!found.has_value() || found->has_value()) return found;
+  HMVM_TRY(BuildTemplate(store, key));
+  return store.Open(key);
+}
+
+}  // namespace
+
 void AddTemplate(const Folders& folders, const ContainerConfig& config, const Installation& installation,
                  MachineFiles& files) {
   if (config.no_template) return;
@@ -182,12 +194,8 @@ void AddTemplate(const Folders& folders, const ContainerConfig& config, const In
                                                             .platform = config.platform,
                                                             .cpus = config.cpus,
                                                             .memory_mib = MemoryMib(config.memory_bytes)}));
-    HMVM_TRY_ASSIGN(auto snapshot, store.Open(key));
-    if (!snapshot.has_value()) {
-      HMVM_TRY(BuildTemplate(store, key));
-      HMVM_TRY_ASSIGN(snapshot, store.Open(key));
-    }
-    if (!snapshot.has_value()) return {};  // somebody was quick to remove it
+    HMVM_TRY_ASSIGN(auto snapshot, OpenOrBuild(store, key));
+    if (!snapshot.has_value()) return {};
     files.snapshot = MachineSnapshot{.state = std::move(snapshot->machine),
                                      .memory = std::move(snapshot->memory),
                                      .discard = [store, id = key.id] { (void)store.Remove(id); }};

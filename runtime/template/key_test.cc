@@ -1,5 +1,7 @@
 #include "runtime/template/key.h"
 
+#include <filesystem>
+
 #include <gtest/gtest.h>
 
 #include "base/file.h"
@@ -10,12 +12,16 @@ namespace {
 class TemplateKeyTest : public testing::Test {
  protected:
   void SetUp() override {
+    std::string name = testing::TempDir() + "template-key.XXXXXX";
+    folder_ = ::mkdtemp(name.data());
     for (const char* name : {"vmm", "kernel", "initramfs"}) {
       ASSERT_TRUE(WriteFileAtomic(Path(name), "content").has_value());
     }
   }
-  static std::string Path(const std::string& name) { return testing::TempDir() + "template-key-" + name; }
-  static TemplateMachine SmallMachine() {
+  void TearDown() override { std::filesystem::remove_all(folder_); }
+
+  std::string Path(const std::string& name) const { return folder_ + "/" + name; }
+  TemplateMachine SmallMachine() const {
     return {.vmm_program = Path("vmm"),
             .kernel = Path("kernel"),
             .initramfs = Path("initramfs"),
@@ -24,6 +30,9 @@ class TemplateKeyTest : public testing::Test {
             .memory_mib = 128};
   }
   static std::string IdOf(const TemplateMachine& machine) { return MakeTemplateKey(machine).value().id; }
+
+ private:
+  std::string folder_;
 };
 
 TEST_F(TemplateKeyTest, SameMachineHasTheSameKey) {
