@@ -121,6 +121,8 @@ ContainerRun::~ContainerRun() {
 }
 
 void ContainerRun::JoinAll() {
+  // A thread whose connection the VMM had not accepted when it ended waits for as long as anybody listens.
+  vsock_.reset();
   if (first_process_.joinable()) first_process_.join();
   if (pumps_ != nullptr) pumps_->Join();
   worker_.reset();
