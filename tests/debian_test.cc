@@ -29,7 +29,8 @@ std::vector<Task> Tasks() {
       // The image itself: every file's kind, mode, owner, links, size, target and time, and every byte.
       {"ImageMetadata",
        Bash("find / -xdev \\( -path /dev -o -path /proc -o -path /sys -o -path /run -o -path /tmp"
-            " -o -path /root -o -path /etc/hosts -o -path /etc/hostname -o -path /etc/resolv.conf \\)"
+            " -o -path /root -o -path /etc/hosts -o -path /etc/hostname -o -path /etc/resolv.conf"
+            " -o -path /etc/machine-id \\)"
             " -prune -o \\( -type d -printf '%p %y %m %U %G\\n' -o"
             " -printf '%p %y %m %U %G %n %s %l %T@\\n' \\) | grep -v '^/ \\|^/etc ' | sort")},
       {"ImageContents",
