@@ -10,6 +10,8 @@
 DEFINE_uint32(count, 50, "restores");
 DEFINE_uint32(memory_mib, 128, "guest memory");
 DEFINE_uint32(cpus, 1, "vCPUs");
+DEFINE_bool(memory_verified, true,
+            "as from the second restore of a template on: its memory is not checksummed");
 DEFINE_string(kernel, "", "default: the kernel of the build");
 
 namespace hmvm::bench {
@@ -92,6 +94,7 @@ void Main(const std::vector<std::string>& arguments) {
   std::vector<Series> table;
   MakeSnapshot(options, folder, table);
   options.restore = folder;
+  options.memory_verified = FLAGS_memory_verified;
   Restore(options, table);
   fs::remove_all(work);
   std::vector<const Series*> rows;

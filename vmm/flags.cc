@@ -34,6 +34,10 @@ DEFINE_string(memory, "",
               "with --restore: the snapshot's memory files, the full one first, with commas between");
 DEFINE_string(archive, "",
               "an exported snapshot to go on from, in place of --restore and --memory: a path or fd:N");
+DEFINE_bool(
+    memory_verified, false,
+    "with --restore: the memory files were restored before and have not been changed since, so do not "
+    "read all of them again to see whether they are damaged");
 DEFINE_bool(paused, false, "hold the machine from its start until the control API resumes it");
 DEFINE_string(files, "", "fd:N, a SOCK_SEQPACKET socket by which files for requests of the control API come");
 DEFINE_string(inspect_snapshot, "", "print what a snapshot's machine.pb says, as JSON, and exit");
@@ -64,6 +68,7 @@ Result<RestoreConfig> OpenSnapshot(const std::string& state, const std::string& 
   RestoreConfig config;
   HMVM_TRY_ASSIGN(config.state, OpenNamed("snapshot", state, O_RDONLY));
   if (memory.empty()) return Error{0, "--restore without --memory"};
+  config.memory_verified = FLAGS_memory_verified;
   for (size_t start = 0; start <= memory.size();) {
     const size_t end = std::min(memory.find(',', start), memory.size());
     HMVM_TRY_ASSIGN(NamedFile file, OpenNamed("snapshot", memory.substr(start, end - start), O_RDONLY));

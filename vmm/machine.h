@@ -47,6 +47,7 @@ struct DiskConfig {
 struct RestoreConfig {
   NamedFile state;                // machine.pb
   std::vector<NamedFile> memory;  // the full file first, then the diffs upon it
+  bool memory_verified = false;   // it has been restored before, and the files have not been changed since
   // In place of both; its memory is unpacked where and when it is touched.
   std::optional<NamedFile> archive;
   // The archive turns out to be damaged, or can't be read any more: called from a thread of the machine's,

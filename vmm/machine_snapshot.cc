@@ -71,12 +71,6 @@ Result<std::unique_ptr<Machine>> Machine::Restore(MachineConfig config) {
   HMVM_TRY(CheckHostMemory(state.memory_bytes()));
   HMVM_TRY(CheckDisks(state, config.disks.size()));
   config.guest_cid = GuestCid(state);
-  std::vector<MemoryFile> files;
-  for (const NamedFile& file : source.memory) files.push_back({file.name, file.fd.get()});
-  // Read beside all that follows; the guest does not run before it is found whole.
-  std::future<Result<>> verified;
-  if (!archive)
-    verified = std::async(std::launch::async, [&map, &files] { return VerifyMemory(map, files); });
 
   // The virtual machine and its memory.
   HMVM_TRY_ASSIGN(Kvm kvm, OpenKvm());
@@ -88,12 +82,19 @@ Result<std::unique_ptr<Machine>> Machine::Restore(MachineConfig config) {
   HMVM_TRY_ASSIGN(machine->device_loop_, EventLoop::Create());
   HMVM_TRY(machine->AddRam());
   HMVM_TRY(machine->RestorePlatform(config.platform, state));
+  std::vector<MemoryFile> files;
+  for (const NamedFile& file : source.memory) files.push_back({file.name, file.fd.get()});
+  std::future<Result<>> verified;
   if (archive) {
     machine->archive_ = std::move(source.archive);
     HMVM_TRY_ASSIGN(machine->loader_, LazyLoader::Start(std::move(*archive), machine->MemoryAreas(),
                                                         std::move(source.on_memory_lost)));
   } else {
     HMVM_TRY(MapMemory(map, files, machine->MemoryAreas()));
+    // Read beside all that follows; the guest does not run before it is found whole. Not earlier: once there
+    // are two threads, the kernel takes an RCU grace period for what the platform asks of it.
+    if (!source.memory_verified)
+      verified = std::async(std::launch::async, [&map, &files] { return VerifyMemory(map, files); });
   }
 
   // Platform and devices as they were.

@@ -41,6 +41,7 @@ constexpr uint64_t kSlotBytes = uint64_t{1} << 39;
 constexpr uint64_t kMonitor = 0xffff808000000000;
 constexpr uint64_t kMonitorBytes = 0x20000000;
 constexpr uint64_t kMonitorMapped = 0x800000;  // in any view, with as little memory as this test's guest has
+constexpr uint64_t kMonitorLast = kMonitor + 0x1fe00000;  // ring 0's own: all of it is looked at
 constexpr uint64_t kMonitorDirectMap = 0xffff810000000000;
 constexpr uint64_t kKernelDirectMap = 0xffff888000000000;
 constexpr uint64_t kVmalloc = 0xffffc90000000000;
@@ -190,8 +191,8 @@ std::vector<uint64_t> CheckMonitor() {
     }
   };
   for (uint64_t page = kMonitor; page < kMonitor + kMonitorMapped; page += kPage) check(page);
-  for (uint64_t page = kMonitor + kMonitorMapped; page < kMonitor + kMonitorBytes; page += 61 * kPage)
-    check(page);
+  for (uint64_t page = kMonitor + kMonitorMapped; page < kMonitorLast; page += 61 * kPage) check(page);
+  for (uint64_t page = kMonitorLast; page < kMonitor + kMonitorBytes; page += kPage) check(page);
   // One a vCPU at most, and all the same: nothing of a vCPU's is in it, and nothing that could be an address.
   if (gates.empty() || gates.size() > 8) FAIL("%zu gate pages", gates.size());
   for (const uint64_t page : gates) {

@@ -24,9 +24,9 @@ constexpr uint64_t kGatePage = kMonitor + 0x14000;
 constexpr uint64_t kInjectGate = kGatePage + 0x10;
 constexpr uint64_t kContinue = kGatePage + 0x20;  // the last two instructions of a system call
 constexpr uint64_t kContinueEnd = kGatePage + 0x28;
-constexpr uint64_t kMonitorPages[] = {0x0,     0x1000,  0x10000,  0x11000,  0x12000,
-                                      0x13000, 0x15000, 0x16000,  0x17000,  0x18000,
-                                      0x19000, 0x1a000, 0x200000, 0x210000, 0x400000};
+constexpr uint64_t kMonitorPages[] = {
+    0x0,     0x1000,  0x10000,  0x11000,  0x12000,  0x13000,  0x15000,    0x16000,    0x17000,    0x18000,
+    0x19000, 0x1a000, 0x200000, 0x210000, 0x400000, 0x600000, 0x1fe00000, 0x1fe10000, 0x1fe11000, 0x1fe19000};
 constexpr uint64_t kDirectMap = 0xffff810000000000;
 constexpr uint64_t kKernelText = 0xffffffff81000000;
 constexpr uint64_t kKernelDirectMap = 0xffff888000001000;

@@ -70,8 +70,9 @@ constexpr uint64_t kAlias = 0xffff000000000000 | kAliasSlot << 39;
 constexpr uint64_t kBlocks = 0x10000;
 constexpr uint64_t kBlockBytes = 0x10000;
 constexpr uint64_t kTables = 0x210000;
-constexpr uint64_t kM2p = 0x400000;
-constexpr uint64_t kLargePages = 3;  // of the window, with this guest's memory
+constexpr uint64_t kUserRing0 = 0x400000;
+constexpr uint64_t kM2p = 0x600000;
+constexpr uint64_t kLargePages = 4;  // of the window, with this guest's memory
 constexpr uint64_t kUser = 0x400000;
 constexpr uint64_t kUserCodes = 8;
 constexpr uint64_t kTablePointerInStartInfo = 88;
@@ -214,6 +215,7 @@ class Vcpu {
         break;
       default:
         offset = kBlocks + Random() % 2 * kBlockBytes + Random() % 11 * kPage;
+        if (Random() % 2 == 0) offset += kUserRing0;
         break;
     }
     offset = (offset & ~(kPage - 1)) + Random() % (Random() % 2 == 0 ? 0x680 : kPage - 512);
@@ -230,10 +232,10 @@ class Vcpu {
         *word = Random() % 2 == 0 ? kKernel + Random() % 0x2000000 : kDirectMap + Random() % 0x4000000;
         break;
       case 3:
-        *word = 0xffff808000000000 + Random() % 0x600000;
+        *word = 0xffff808000000000 + Random() % 0x800000;
         break;
       case 4:
-        *word = (kWindow + Random() % 0x600 * kPage) | (Random() & 0xfff);
+        *word = (kWindow + Random() % 0x800 * kPage) | (Random() & 0xfff);
         break;
       case 5:
         for (uint64_t i = 0; i < 256; ++i) bytes[i] = static_cast<uint8_t>(Random());

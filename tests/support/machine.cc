@@ -37,6 +37,7 @@ Result<Machine> Machine::Start(const Options& options) {
                            {"--restore=" + (options.restore / "machine.pb").string(),
                             "--memory=" + memory + (options.restore / "memory").string()});
   }
+  if (options.memory_verified) start.arguments.push_back("--memory_verified");
   if (options.paused) start.arguments.push_back("--paused");
   if (!disks.empty()) start.arguments.push_back("--disks=" + disks);
   if (!options.io_limits.empty()) start.arguments.push_back("--io_limits=" + options.io_limits);

@@ -34,6 +34,7 @@ class Machine {
     // The folders of the snapshots that it is a diff of, the full one first.
     std::vector<std::filesystem::path> restore_parents;
     std::filesystem::path restore_archive;  // the same from an exported snapshot
+    bool memory_verified = false;           // of a snapshot that has been restored before
     bool paused = false;
   };
 

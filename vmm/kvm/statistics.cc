@@ -55,11 +55,14 @@ Result<KvmStatistics> KvmStatistics::Open(UniqueFd fd) {
   if (header.name_size == 0 || header.name_size > kMaxNameBytes || header.num_desc > kMaxCounters) {
     return Error{EPROTO, "KVM's statistics"};
   }
-  for (uint64_t i = 0; i < header.num_desc; ++i) {
-    const uint64_t position = header.desc_offset + i * (sizeof(DescriptorHead) + header.name_size);
-    HMVM_TRY_ASSIGN(const auto head, ReadValue<DescriptorHead>(file, position));
+  const size_t descriptor_bytes = sizeof(DescriptorHead) + header.name_size;
+  std::vector<std::byte> descriptors(header.num_desc * descriptor_bytes);
+  HMVM_TRY(ReadAt(file, header.desc_offset, descriptors));
+  for (size_t at = 0; at < descriptors.size(); at += descriptor_bytes) {
+    DescriptorHead head;
+    std::memcpy(&head, descriptors.data() + at, sizeof(head));
     std::string name(header.name_size, '\0');
-    HMVM_TRY(ReadAt(file, position + sizeof(head), std::as_writable_bytes(std::span(name))));
+    std::memcpy(name.data(), descriptors.data() + at + sizeof(head), name.size());
     name.resize(::strnlen(name.data(), name.size()));
     if (head.size == 1) {
       statistics.counters_.push_back({std::move(name), uint64_t{header.data_offset} + head.offset});

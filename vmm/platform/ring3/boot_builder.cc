@@ -1,6 +1,8 @@
 #include "vmm/platform/ring3/boot_builder.h"
 
 #include <algorithm>
+#include <cinttypes>
+#include <cstdio>
 #include <cstring>
 
 #include "vmm/boot/bzimage.h"
@@ -23,6 +25,14 @@ constexpr uint64_t kLeastFree = 16 * kMiB;
 // it. A fault costs as much as some hundred further pages of it, so faults on files map many.
 // The machine's line follows and may say otherwise.
 constexpr char kCommandLine[] = "mitigations=off noreplace-smp 8250.nr_uarts=0 fault_around_bytes=1M ";
+
+// For our own kernel (its patch 0008): a function to call for a hypercall, one a vCPU.
+std::string HypercallEntry(const Window& window) {
+  char argument[64];
+  std::snprintf(argument, sizeof(argument), "xen_hypercall_entry=0x%" PRIx64 ",0x%" PRIx64 " ",
+                window.header(0).hypercall_call, kBlockBytes);
+  return argument;
+}
 
 uint64_t RoundUp(uint64_t value, uint64_t unit) { return (value + unit - 1) / unit * unit; }
 
@@ -118,7 +128,7 @@ Result<StartState> BuildBoot(const BootSource& source, const GuestMemory& memory
   if (virtual_base % kLevel2Reach != 0 || virtual_base >> 47 != 0x1ffff) {
     return Error{ENOEXEC, "the kernel's virtual base is not at a GiB of the upper half"};
   }
-  const std::string command_line = kCommandLine + source.command_line;
+  const std::string command_line = kCommandLine + HypercallEntry(window) + source.command_line;
   if (command_line.size() >= sizeof(StartInfo::cmd_line)) {
     return Error{E2BIG, "the guest's command line is longer than 1023 bytes"};
   }

@@ -3,6 +3,8 @@
 #include <elf.h>
 
 #include <cerrno>
+#include <cinttypes>
+#include <cstdio>
 #include <cstring>
 #include <string>
 #include <vector>
@@ -79,6 +81,10 @@ TEST(BootBuilderTest, KernelFindsItsStartInfoThroughTheFirstTables) {
   EXPECT_STREQ(info.magic, kStartInfoMagic);
   EXPECT_EQ(info.nr_pages, 128 * kMiB / kPageSize);
   EXPECT_NE(std::string(info.cmd_line).find("answer=42"), std::string::npos);
+  char entry[64];
+  std::snprintf(entry, sizeof(entry), "xen_hypercall_entry=0x%" PRIx64 ",0x10000 ",
+                machine.window.header(0).hypercall_call);
+  EXPECT_NE(std::string(info.cmd_line).find(entry), std::string::npos) << info.cmd_line;
   EXPECT_EQ(info.mod_len, initrd.size());
   std::byte first;
   ASSERT_TRUE(access.Read(state->root, info.mod_start, &first));

@@ -29,13 +29,20 @@ inline constexpr uint32_t kMaxVcpus = 8;
 inline constexpr uint64_t kSharedInfoOffset = 0x200000;
 inline constexpr uint64_t kTablesOffset = 0x210000;  // the page tables of both views and of the direct map
 inline constexpr uint64_t kTablesEnd = 0x400000;
-inline constexpr uint64_t kM2pOffset = 0x400000;  // uint64_t a frame; the page types follow it
-inline constexpr uint64_t kWindowMax = 0x20000000;
+// Ring 0's pages of the user's view: what there is not as in the kernel's, and copies, at the block's
+// offsets.
+inline constexpr uint64_t kUserRing0Offset = 0x400000;
+inline constexpr uint64_t kM2pOffset = 0x600000;  // uint64_t a frame; the page types follow it
+inline constexpr uint64_t kWindowMax = 0x1fe00000;
+// Where ring 0 sees all that it touches, as one large page, to save KVM a level of each walk: in the kernel's
+// view the window's first 2 MiB, in the user's those at kUserRing0Offset. Ring 3 can't reach it.
+inline constexpr uint64_t kRing0Base = kMonitorBase + kWindowMax;
+inline constexpr uint64_t kRing0Bytes = 0x200000;
 static_assert(kBlockOffset + kMaxVcpus * kBlockBytes <= kSharedInfoOffset);
 
-// Page of each part in a vCPU block, as an offset. Where a view has its own version of a page, both lie in
-// the block's memory and are mapped at the kernel's place.
-inline constexpr uint64_t kBlockIdtKernel = 0x0000;
+// Page of each part in a vCPU block, as an offset; of ring 0's parts also from kUserRing0Offset and
+// kRing0Base.
+inline constexpr uint64_t kBlockIdt = 0x0000;
 inline constexpr uint64_t kBlockStubs = BLOCK_STUBS;
 inline constexpr uint64_t kBlockGdt = 0x2000;  // and the TSS, at kTssInGdtPage
 inline constexpr uint64_t kBlockCpu = BLOCK_CPU;
@@ -43,7 +50,6 @@ inline constexpr uint64_t kBlockEntry = BLOCK_ENTRY;
 inline constexpr uint64_t kBlockEntryUser = 0x5000;
 inline constexpr uint64_t kBlockStack = 0x6000;
 inline constexpr uint64_t kBlockStackTop = BLOCK_STACK_TOP;
-inline constexpr uint64_t kBlockIdtUser = 0x8000;
 // Each view has its own struct Exceptions at kBlockExceptions; the kernel reaches the user's one, too, at
 // kBlockUserExceptions.
 inline constexpr uint64_t kBlockExceptions = BLOCK_EXCEPTIONS;
@@ -242,7 +248,7 @@ struct MonitorHeader {
   uint64_t magic;
   uint64_t stub_enter, stub_fault_user, stub_fault_kernel, stub_load, stub_return, stub_return_end;
   uint64_t stub_return_full, stub_return_full_end, stub_exits;
-  uint64_t entry_start, enter, fault_user, fault_kernel, inject_kernel;
+  uint64_t entry_start, hypercall_call, enter, fault_user, fault_kernel, inject_kernel;
   uint64_t hypercall_return, hypercall_return_end, kernel_return, kernel_return_end;
   uint64_t user_return, user_return_committed, user_return_end;
   uint64_t user_return_full, user_return_full_committed, user_return_full_end;

@@ -127,18 +127,18 @@ void SetSegments(kvm_sregs* sregs) {
 Result<> Start(const Vcpu& vcpu, const Window& window, const StartState& state) {
   FillCpu(state, &window.cpu(vcpu.index()));
 
-  const uint64_t block = Window::AddressOf(Window::BlockOffset(vcpu.index()));
+  const uint64_t ring0 = Window::Ring0AddressOf(Window::BlockOffset(vcpu.index()));
   HMVM_TRY_ASSIGN(kvm_sregs sregs, vcpu.Sregs());
   sregs.cr0 = 0x80050033;  // as the emulator tells the guest
   sregs.cr4 = 0x40620;
   sregs.efer = kEfer;
   sregs.cr3 = state.root;
-  sregs.gdt.base = block + kBlockGdt;
+  sregs.gdt.base = ring0 + kBlockGdt;
   sregs.gdt.limit = 7 * 8 - 1;
-  sregs.idt.base = block + kBlockIdtKernel;
+  sregs.idt.base = ring0 + kBlockIdt;
   sregs.idt.limit = kVectors * 16 - 1;
   kvm_segment task = {};
-  task.base = block + kBlockGdt + kTssInGdtPage;
+  task.base = ring0 + kBlockGdt + kTssInGdtPage;
   task.limit = 0x67;
   task.selector = 0x40;
   task.type = 11;

@@ -36,7 +36,8 @@ Traps::Traps(const Vcpu* vcpu, const Window* window, const GuestMemory* memory, 
 Result<Traps::Outcome> Traps::OnException(uint32_t vector) {
   const Cpu& cpu = this->cpu();
   // From CPL 3 the CPU pushes to the top of the exception stack; elsewhere means that a stub faulted.
-  const uint64_t top = block_ + kBlockExceptions + (HasErrorCode(vector) ? OTHER_ERROR : OTHER_RIP);
+  const uint64_t top = Window::Ring0AddressOf(Window::BlockOffset(vcpu_->index()) + kBlockExceptions) +
+                       (HasErrorCode(vector) ? OTHER_ERROR : OTHER_RIP);
   if (vcpu_->run().s.regs.regs.rsp != top) {
     return Error{0, "exception " + std::to_string(vector) + " at CPL 0"};
   }

@@ -104,7 +104,8 @@ void Window::Fill(const GuestMemory& memory) const {
     // The code in a block reaches its own data relative to rip: a copy of the image's block serves each vCPU.
     std::memcpy(At(BlockOffset(vcpu)), image.data() + kBlockOffset, image.size() - kBlockOffset);
     MapBlock(BlockOffset(vcpu));
-    BuildDescriptorTables(vcpu);
+    BuildRing0(vcpu, /*of_user=*/false);
+    BuildRing0(vcpu, /*of_user=*/true);
     BuildCpu(vcpu, vcpus(), memory);
   }
 }
@@ -118,13 +119,17 @@ uint64_t* Window::TableAt(uint64_t index) const {
   return reinterpret_cast<uint64_t*>(At(kTablesOffset + index * kPageSize));
 }
 
-// The image's header names addresses of the first vCPU's block and of the common text, which all share.
+// The image's header names addresses of the first vCPU's block and of the common text, which all share. Stubs
+// are run at their place in ring 0's page.
 void Window::AddHeader(const MonitorHeader& image) {
   static_assert(sizeof(MonitorHeader) % sizeof(uint64_t) == 0);
   std::array<uint64_t, sizeof(MonitorHeader) / sizeof(uint64_t)> addresses;
   std::memcpy(addresses.data(), &image, sizeof(image));
   for (uint64_t& address : addresses) {
-    if (address - AddressOf(kBlockOffset) < kBlockBytes) address += headers_.size() * kBlockBytes;
+    const uint64_t in_block = address - AddressOf(kBlockOffset);
+    if (in_block >= kBlockBytes) continue;
+    address += headers_.size() * kBlockBytes;
+    if (in_block - kBlockStubs < kPageSize) address += kRing0Base - kMonitorBase;
   }
   std::memcpy(&headers_.emplace_back(), addresses.data(), sizeof(image));
 }
@@ -159,6 +164,10 @@ void Window::BuildViews(const GuestMemory& memory) const {
   TableAt(kUserLevel3)[0] = PhysicalOfTable(kUserLevel2) | kTable;
   TableAt(kUserLevel2)[0] = PhysicalOfTable(kUserImage) | kTable;
 
+  constexpr uint64_t kRing0Entry = (kRing0Base - kMonitorBase) / kLargePage;
+  kernel[kRing0Entry] = PhysicalOf(0) | kSupervisor | kEntryLarge;
+  TableAt(kUserLevel2)[kRing0Entry] = PhysicalOf(kUserRing0Offset) | kSupervisor | kEntryLarge;
+
   for (uint64_t offset = 0; offset < kBlockOffset; offset += kPageSize) {
     TableAt(kKernelImage)[offset / kPageSize] = PhysicalOf(offset) | kUserCode;
   }
@@ -177,28 +186,24 @@ void Window::MapBlock(uint64_t block) const {
   const auto map = [this, block](Table table, uint64_t page, uint64_t memory_page, uint64_t flags) {
     TableAt(table)[(block + page) / kPageSize] = PhysicalOf(block + memory_page) | flags;
   };
-  for (const Table table : {kKernelImage, kUserImage}) {
-    map(table, kBlockStubs, kBlockStubs, kSupervisor);
-    map(table, kBlockGdt, kBlockGdt, kSupervisor);
-  }
   // Writable: the monitor turns the gate of its int3.
-  map(kKernelImage, kBlockIdtKernel, kBlockIdtKernel, kUserData);
+  map(kKernelImage, kBlockIdt, kBlockIdt, kUserData);
   map(kKernelImage, kBlockExceptions, kBlockExceptions, kUserData);
-  map(kKernelImage, kBlockUserExceptions, kBlockUserExceptions, kUserData);
+  map(kKernelImage, kBlockUserExceptions, kUserRing0Offset + kBlockExceptions, kUserData);
   map(kKernelImage, kBlockCpu, kBlockCpu, kUserData);
   map(kKernelImage, kBlockEntry, kBlockEntry, kUserCode);
   for (uint64_t page = kBlockStack; page < kBlockStackTop; page += kPageSize) {
     map(kKernelImage, page, page, kUserData);
   }
-  map(kUserImage, kBlockIdtKernel, kBlockIdtUser, kSupervisor);
-  map(kUserImage, kBlockExceptions, kBlockUserExceptions, kSupervisor);
   // All that a guest's user can reach: a page of int3, and two instructions.
   map(kUserImage, kBlockEntry, kBlockEntryUser, kUserCode);
 }
 
-void Window::BuildDescriptorTables(uint32_t vcpu) const {
+void Window::BuildRing0(uint32_t vcpu, bool of_user) const {
   const uint64_t block = BlockOffset(vcpu);
   const MonitorHeader& monitor = header(vcpu);
+  std::byte* const pages = At(block + (of_user ? kUserRing0Offset : 0));
+  if (of_user) std::memcpy(pages + kBlockStubs, At(block + kBlockStubs), kPageSize);
   // Flat segments, accessed bits set so that nothing is ever written back.
   constexpr uint64_t kGdt[] = {
       0,
@@ -209,7 +214,7 @@ void Window::BuildDescriptorTables(uint32_t vcpu) const {
       0x00cff3000000ffff,  // 0x2b: CPL 3 data
       0x00affb000000ffff,  // 0x33: CPL 3 code
   };
-  std::byte* const gdt = At(block + kBlockGdt);
+  std::byte* const gdt = pages + kBlockGdt;
   std::memcpy(gdt, kGdt, sizeof(kGdt));
 
   // 64-bit TSS (Intel SDM volume 3 §8.7): where exceptions are pushed, and no I/O bitmap, so that every port
@@ -218,7 +223,7 @@ void Window::BuildDescriptorTables(uint32_t vcpu) const {
   constexpr uint64_t kIst1 = 36;
   constexpr uint64_t kIoMapBase = 102;
   const auto set_stack = [gdt, block](uint64_t field, uint64_t top) {
-    const uint64_t stack = AddressOf(block + kBlockExceptions + top);
+    const uint64_t stack = Ring0AddressOf(block + kBlockExceptions + top);
     std::memcpy(gdt + kTssInGdtPage + field, &stack, sizeof(stack));
   };
   set_stack(kRsp0, OTHER_STACK);
@@ -229,18 +234,17 @@ void Window::BuildDescriptorTables(uint32_t vcpu) const {
   const uint16_t no_bitmap = 0xffff;
   std::memcpy(gdt + kTssInGdtPage + kIoMapBase, &no_bitmap, sizeof(no_bitmap));
 
-  const auto set_gate = [this, block](uint64_t idt, uint64_t vector, uint64_t handler, uint64_t stack) {
+  const auto set_gate = [pages](uint64_t vector, uint64_t handler, uint64_t stack) {
     const uint64_t gate[2] = {FirstHalfOfGate(vector, handler, stack), handler >> 32};
-    std::memcpy(At(block + idt + vector * sizeof(gate)), gate, sizeof(gate));
+    std::memcpy(pages + kBlockIdt + vector * sizeof(gate), gate, sizeof(gate));
   };
-  for (uint64_t vector = 0; vector < kVectors; ++vector) {
-    for (const uint64_t idt : {kBlockIdtKernel, kBlockIdtUser}) {
-      set_gate(idt, vector, ExitStub(monitor, vector), 0);
-    }
+  for (uint64_t vector = 0; vector < kVectors; ++vector) set_gate(vector, ExitStub(monitor, vector), 0);
+  if (of_user) {
+    set_gate(kBreakpoint, monitor.stub_enter, kBreakpointStack);
+    set_gate(kPageFault, monitor.stub_fault_user, kFaultStack);
+  } else {
+    set_gate(kPageFault, monitor.stub_fault_kernel, 0);
   }
-  set_gate(kBlockIdtKernel, kPageFault, monitor.stub_fault_kernel, 0);
-  set_gate(kBlockIdtUser, kBreakpoint, monitor.stub_enter, kBreakpointStack);
-  set_gate(kBlockIdtUser, kPageFault, monitor.stub_fault_user, kFaultStack);
 }
 
 void Window::BuildCpu(uint32_t vcpu, uint32_t vcpus, const GuestMemory& memory) const {
@@ -265,7 +269,7 @@ void Window::BuildCpu(uint32_t vcpu, uint32_t vcpus, const GuestMemory& memory) 
   data.gate_load = FirstHalfOfGate(kBreakpoint, monitor.stub_load, kReturnStack);
   data.gate_return = FirstHalfOfGate(kBreakpoint, monitor.stub_return, kReturnStack);
   data.gate_return_full = FirstHalfOfGate(kBreakpoint, monitor.stub_return_full, kFullStack);
-  data.breakpoint_gate = AddressOf(block + kBlockIdtKernel + IDT_BREAKPOINT);
+  data.breakpoint_gate = AddressOf(block + kBlockIdt + IDT_BREAKPOINT);
   data.vcpu_info = AddressOf(kSharedInfoOffset + offsetof(SharedInfo, vcpu_info) + vcpu * sizeof(VcpuInfo));
   // Until the kernel names its own: an end with a report instead of a loop of page faults.
   data.syscall_entry = monitor.monitor_dead;

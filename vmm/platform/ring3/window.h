@@ -30,7 +30,7 @@ class Window {
   // Of one view: what the CPU pushed for the exceptions under its page tables.
   Exceptions& exceptions(uint32_t vcpu, bool of_user) const {
     return *reinterpret_cast<Exceptions*>(
-        At(BlockOffset(vcpu) + (of_user ? kBlockUserExceptions : kBlockExceptions)));
+        At((of_user ? kUserRing0Offset : 0) + BlockOffset(vcpu) + kBlockExceptions));
   }
   SharedInfo& shared_info() const { return *reinterpret_cast<SharedInfo*>(At(kSharedInfoOffset)); }
   // The monitor's addresses as vCPU `vcpu` has them. Our own copy: the guest can't change it.
@@ -50,8 +50,10 @@ class Window {
   static constexpr uint64_t BlockOffset(uint32_t vcpu) { return kBlockOffset + vcpu * kBlockBytes; }
   // Addresses in the guest.
   static constexpr uint64_t AddressOf(uint64_t offset) { return kMonitorBase + offset; }
+  // Of an offset below kRing0Bytes, as ring 0 sees it in either view.
+  static constexpr uint64_t Ring0AddressOf(uint64_t offset) { return kRing0Base + offset; }
   static constexpr uint64_t PhysicalOf(uint64_t offset) { return kPlatformWindowStart + offset; }
-  static bool Contains(uint64_t address) { return address - kMonitorBase < kWindowMax; }
+  static bool Contains(uint64_t address) { return address - kMonitorBase < kWindowMax + kRing0Bytes; }
 
  private:
   Window(Mapping mapping, uint64_t frames) : mapping_(std::move(mapping)), frames_(frames) {}
@@ -63,7 +65,7 @@ class Window {
   void BuildM2p(const GuestMemory& memory) const;
   void BuildViews(const GuestMemory& memory) const;
   void MapBlock(uint64_t block) const;
-  void BuildDescriptorTables(uint32_t vcpu) const;
+  void BuildRing0(uint32_t vcpu, bool of_user) const;
   void BuildCpu(uint32_t vcpu, uint32_t vcpus, const GuestMemory& memory) const;
 
   Mapping mapping_;

@@ -1,5 +1,6 @@
 #include "vmm/platform/ring3/window.h"
 
+#include <algorithm>
 #include <cstring>
 #include <map>
 
@@ -67,11 +68,21 @@ TEST_F(WindowTest, UsersPageIsInt3ButForTheEndOfASystemCall) {
   }
 }
 
+TEST_F(WindowTest, Ring0sPageIsOneForEachViewAndNobodyElses) {
+  for (const uint64_t slot : {window_.kernel_view(), window_.cpu(0).user_view}) {
+    const uint64_t entry = View(slot).at(kRing0Base);
+    EXPECT_NE(entry & kEntryLarge, 0U);
+    EXPECT_EQ(entry & kEntryUser, 0U);
+  }
+  EXPECT_NE(View(window_.kernel_view()).at(kRing0Base) & kEntryAddress,
+            View(window_.cpu(0).user_view).at(kRing0Base) & kEntryAddress);
+}
+
 TEST_F(WindowTest, KernelCannotReachStubsAndDescriptorTables) {
   const auto view = View(window_.kernel_view());
 
   for (const uint64_t page : {kBlockStubs, kBlockGdt}) {
-    EXPECT_EQ(view.at(Window::AddressOf(kBlockOffset + page)) & kEntryUser, 0U) << page;
+    EXPECT_FALSE(view.contains(Window::AddressOf(kBlockOffset + page))) << page;
   }
 }
 
@@ -83,25 +94,36 @@ TEST_F(WindowTest, NoPageOfTheKernelsViewIsWritableAndExecutable) {
 }
 
 TEST_F(WindowTest, ViewsAgreeOnWhatStubsNeed) {
-  const auto kernel = View(window_.kernel_view());
-  const auto user = View(window_.cpu(0).user_view);
-
   // A stub changes from one view to the other between two instructions.
-  for (const uint64_t page : {kBlockStubs, kBlockGdt}) {
-    const uint64_t address = Window::AddressOf(kBlockOffset + page);
-    EXPECT_EQ(kernel.at(address) & kEntryAddress, user.at(address) & kEntryAddress) << page;
+  for (uint32_t vcpu = 0; vcpu < kVcpus; ++vcpu) {
+    for (const uint64_t page : {kBlockStubs, kBlockGdt}) {
+      const auto kernel = window_.bytes().subspan(Window::BlockOffset(vcpu) + page, kPageSize);
+      const auto user =
+          window_.bytes().subspan(kUserRing0Offset + Window::BlockOffset(vcpu) + page, kPageSize);
+      EXPECT_TRUE(std::ranges::equal(kernel, user)) << vcpu << " " << page;
+      EXPECT_FALSE(std::ranges::all_of(user, [](std::byte byte) { return byte == std::byte{0}; }));
+    }
   }
 }
 
 // What a stub's iretq takes once cr3 is loaded is not what the exception pushed.
 TEST_F(WindowTest, ExceptionsOfEachViewHaveTheirOwnPage) {
   const auto kernel = View(window_.kernel_view());
-  const auto user = View(window_.cpu(0).user_view);
-  const uint64_t address = Window::AddressOf(kBlockOffset + kBlockExceptions);
-  const uint64_t alias = Window::AddressOf(kBlockOffset + kBlockUserExceptions);
+  const auto address_of = [this](const Exceptions& page) {
+    return Window::PhysicalOf(
+        static_cast<uint64_t>(reinterpret_cast<const std::byte*>(&page) - window_.bytes().data()));
+  };
+  for (uint32_t vcpu = 0; vcpu < kVcpus; ++vcpu) {
+    const uint64_t block = Window::BlockOffset(vcpu);
+    const uint64_t ring0 = Window::Ring0AddressOf(block + kBlockExceptions) - kRing0Base;
+    const uint64_t of_kernel = address_of(window_.exceptions(vcpu, false));
+    const uint64_t of_user = address_of(window_.exceptions(vcpu, true));
 
-  EXPECT_NE(kernel.at(address) & kEntryAddress, user.at(address) & kEntryAddress);
-  EXPECT_EQ(kernel.at(alias) & kEntryAddress, user.at(address) & kEntryAddress);
+    EXPECT_EQ((kernel.at(kRing0Base) & kEntryAddress) + ring0, of_kernel);
+    EXPECT_EQ((View(window_.cpu(vcpu).user_view).at(kRing0Base) & kEntryAddress) + ring0, of_user);
+    EXPECT_EQ(kernel.at(Window::AddressOf(block + kBlockExceptions)) & kEntryAddress, of_kernel);
+    EXPECT_EQ(kernel.at(Window::AddressOf(block + kBlockUserExceptions)) & kEntryAddress, of_user);
+  }
   EXPECT_EQ(window_.exceptions(0, false).breakpoint.rip, window_.header(0).enter);
   EXPECT_EQ(window_.exceptions(0, false).fault_lead.rip, window_.header(0).fault_user);
 }
@@ -109,8 +131,8 @@ TEST_F(WindowTest, ExceptionsOfEachViewHaveTheirOwnPage) {
 TEST_F(WindowTest, PageFaultsLeadElsewhereInEachView) {
   uint64_t kernel_gate;
   uint64_t user_gate;
-  std::memcpy(&kernel_gate, window_.bytes().data() + kBlockOffset + kBlockIdtKernel + 14 * 16, 8);
-  std::memcpy(&user_gate, window_.bytes().data() + kBlockOffset + kBlockIdtUser + 14 * 16, 8);
+  std::memcpy(&kernel_gate, window_.bytes().data() + kBlockOffset + kBlockIdt + 14 * 16, 8);
+  std::memcpy(&user_gate, window_.bytes().data() + kUserRing0Offset + kBlockOffset + kBlockIdt + 14 * 16, 8);
 
   EXPECT_EQ(kernel_gate & 0xffff, window_.header(0).stub_fault_kernel & 0xffff);
   EXPECT_EQ(user_gate & 0xffff, window_.header(0).stub_fault_user & 0xffff);
@@ -131,6 +153,7 @@ TEST_F(WindowTest, BlockOfEachVcpuNamesItsOwnAddresses) {
 
   EXPECT_EQ(window_.header(1).entry_start, window_.header(0).entry_start + stride);
   EXPECT_EQ(window_.header(1).stub_exits, window_.header(0).stub_exits + stride);
+  EXPECT_EQ(window_.header(0).stub_exits & ~(kRing0Bytes - 1), kRing0Base);
   EXPECT_EQ(window_.header(1).call_vmm, window_.header(0).call_vmm);  // common text
   EXPECT_EQ(window_.cpu(1).breakpoint_gate, window_.cpu(0).breakpoint_gate + stride);
   EXPECT_EQ(window_.exceptions(1, false).breakpoint.rip,

@@ -132,6 +132,7 @@ vector = 0
 entry_start:
   cmp $HYPERCALL_IRET, %eax
   je iret
+hypercall:
   mov %rsp, CPU(CPU_HYPERCALL_SP)
   lea stack_top(%rip), %rsp
   SAVE_REGISTERS
@@ -165,6 +166,14 @@ deliver_event:
   movb $1, VCPU_INFO_MASK(%r11)
   incq CPU(CPU_COUNT_EVENTS)
   jmp *CPU(CPU_EVENT_ENTRY)
+
+// Where a guest kernel that knows of it calls: the same as by `syscall`, which takes KVM 0.9 us.
+.globl hypercall_call
+hypercall_call:
+  cmp $HYPERCALL_IRET, %eax
+  je iret
+  pop %rcx
+  jmp hypercall
 
 // HYPERVISOR_iret: rsp leads to rax, r11, rcx, flags, then what iretq takes.
 iret:
@@ -447,7 +456,7 @@ call_vmm:
   .quad 0x336e6f4d6d76686d  // "mhvmMon3"
   .quad stub_enter, stub_fault_user, stub_fault_kernel, stub_load, stub_return, stub_return_end
   .quad stub_return_full, stub_return_full_end, stub_exits
-  .quad entry_start, enter, fault_user, fault_kernel, inject_kernel
+  .quad entry_start, hypercall_call, enter, fault_user, fault_kernel, inject_kernel
   .quad hypercall_return, hypercall_return_end, kernel_return, kernel_return_end
   .quad user_return, user_return_committed, user_return_end
   .quad user_return_full, user_return_full_committed, user_return_full_end
