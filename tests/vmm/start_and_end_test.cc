@@ -124,7 +124,7 @@ TEST_F(StartAndEndTest, WrongFlagsAreRefused) {
   WriteGuest(kernel(), {Halt()});
 
   ExpectRefusal(Run({"--platform=mainframe"}), "--platform=mainframe: not one of auto, hardware, ring3");
-  ExpectRefusal(Run({"--disks=" + kernel().string()}), "is neither ro:FILE nor rw:FILE");
+  ExpectRefusal(Run({"--disks=" + kernel().string()}), "is none of ro:FILE, rw:FILE, none");
   ExpectRefusal(Run({"--disks=ro:/no/such/disk"}), "disk: open '/no/such/disk'");
   ExpectRefusal(Run({"--control=fd:77"}), "inherited descriptor 'fd:77'");
   ExpectRefusal(Run({"left over"}), "unexpected argument 'left over'");
