@@ -31,10 +31,10 @@ std::unique_ptr<VirtioDevice> MakeDisk(EventLoop& loop, bool read_only, const Io
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   using namespace hmvm;
   static const std::unique_ptr<EventLoop> loop = *EventLoop::Create();
+  static FakeMachine machine(1 << 20);  // outlives the disks, one of which may hold requests at the end
   static const std::unique_ptr<VirtioDevice> disks[] = {
       MakeDisk(*loop, false), MakeDisk(*loop, true),
       MakeDisk(*loop, false, {.read_bytes_per_s = 4096, .write_operations_per_s = 100})};
-  static FakeMachine machine(1 << 20);
   machine.heap = FakeHeap(machine.memory);
   machine.interrupt.needs_reset.clear();
 
