@@ -31,6 +31,7 @@ constexpr Work kWorks[] = {
      "gcc -O2 -w -pthread -o c work.c -lm && ./c && gcc -static -w -pthread -o c work.c -lm && ./c"},
     {"Timers", "timers.c", "gcc -O2 -w -o timers timers.c && ./timers"},
     {"Intervals", "intervals.c", "gcc -O2 -w -o intervals intervals.c && ./intervals"},
+    {"Copies", "copies.c", "gcc -O2 -w -pthread -o copies copies.c && ./copies"},
     {"GccMake", "build.sh", "./build.sh"},
     {"Gxx", "work.cc", "g++ -std=c++17 -O1 -pthread -o cc work.cc && ./cc"},
     {"Python", "work.py", "./work.py"},
