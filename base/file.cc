@@ -82,12 +82,13 @@ Result<> WriteAll(int fd, std::span<const std::byte> bytes) {
 
 Result<> WriteAll(int fd, std::string_view text) { return WriteAll(fd, std::as_bytes(std::span(text))); }
 
-Result<> WriteFileAtomic(const std::string& path, std::string_view content, mode_t mode) {
+Result<> WriteFileAtomic(const std::string& path, std::string_view content, mode_t mode, Outlives outlives) {
   std::string temporary = path + ".XXXXXX";
   UniqueFd fd(::mkostemp(temporary.data(), O_CLOEXEC));
   if (!fd.valid()) return Error{errno, Quoted("create", temporary)};
   auto written = WriteAll(fd.get(), content);
-  if (!written.has_value() || ::fchmod(fd.get(), mode) < 0 || ::fsync(fd.get()) < 0 ||
+  const bool sync = outlives == Outlives::kCrashOfHost;
+  if (!written.has_value() || ::fchmod(fd.get(), mode) < 0 || (sync && ::fsync(fd.get()) < 0) ||
       ::rename(temporary.c_str(), path.c_str()) < 0) {
     Error error{written.has_value() ? errno : written.error().code, Quoted("write", path)};
     ::unlink(temporary.c_str());

@@ -35,9 +35,14 @@ Result<size_t> ReadFull(int fd, std::span<std::byte> buffer);
 Result<> WriteAll(int fd, std::span<const std::byte> bytes);
 Result<> WriteAll(int fd, std::string_view text);
 
-// Replaces `path` by a temporary file in the same directory, fsync and rename: readers see the old content or
-// the new, never a part. The temporary file is gone on every error.
-Result<> WriteFileAtomic(const std::string& path, std::string_view content, mode_t mode = 0644);
+// What a written file is to outlive. fsync(2) takes milliseconds, and more while others write.
+enum class Outlives { kThisProcess, kCrashOfHost };
+
+// Replaces `path` by a temporary file in the same directory and rename: readers see the old content or the
+// new, never a part. After a crash of the host, too, unless the file is of no use by then: it may be empty.
+// The temporary file is gone on every error.
+Result<> WriteFileAtomic(const std::string& path, std::string_view content, mode_t mode = 0644,
+                         Outlives outlives = Outlives::kCrashOfHost);
 
 Result<> SetNonBlocking(int fd, bool non_blocking);
 

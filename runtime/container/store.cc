@@ -65,6 +65,12 @@ Result<ContainerRecord> ReadRecord(const std::string& path, const std::string& i
   return record;
 }
 
+// One that goes with its end is of no use to anybody after a crash of the host.
+Result<> WriteRecord(const std::string& folder, const ContainerRecord& record) {
+  return WriteFileAtomic(folder + "/state.json", EncodeContainerRecord(record), 0600,
+                         record.config.auto_remove ? Outlives::kThisProcess : Outlives::kCrashOfHost);
+}
+
 bool IsOrphan(const ContainerRecord& record) { return record.live() && !IsAlive(record.owner); }
 
 // What the event log keeps of a step beside its name.
@@ -118,7 +124,7 @@ Result<> ContainerStore::Add(const ContainerRecord& record) const {
   const std::string fresh = containers_ + "/.new-" + record.id;
   HMVM_TRY(MakeFolders(fresh));
   auto added = [&]() -> Result<> {
-    HMVM_TRY(WriteFileAtomic(fresh + "/state.json", EncodeContainerRecord(record), 0600));
+    HMVM_TRY(WriteRecord(fresh, record));
     HMVM_TRY(MakeFolders(RunFolder(record.id)));
     HMVM_TRY(Tell(record, std::string(StatusName(record.status()))));
     if (::rename(fresh.c_str(), Folder(record.id).c_str()) < 0) {
@@ -198,7 +204,7 @@ Result<ContainerRecord> ContainerStore::Bury(const std::string& id) const {
 }
 
 Result<> ContainerStore::Save(const ContainerRecord& record) const {
-  return WriteFileAtomic(Folder(record.id) + "/state.json", EncodeContainerRecord(record), 0600);
+  return WriteRecord(Folder(record.id), record);
 }
 
 ContainerStore::Entry ContainerStore::Read(const std::string& id) const {
