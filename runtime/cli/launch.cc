@@ -196,9 +196,13 @@ void AddTemplate(const Folders& folders, const ContainerConfig& config, const In
                                                             .memory_mib = MemoryMib(config.memory_bytes)}));
     HMVM_TRY_ASSIGN(auto snapshot, OpenOrBuild(store, key));
     if (!snapshot.has_value()) return {};
-    files.snapshot = MachineSnapshot{.state = std::move(snapshot->machine),
-                                     .memory = std::move(snapshot->memory),
-                                     .discard = [store, id = key.id] { (void)store.Remove(id); }};
+    const int memory = snapshot->memory.get();
+    files.snapshot = MachineSnapshot{
+        .state = std::move(snapshot->machine),
+        .memory = std::move(snapshot->memory),
+        .known_whole = [store, id = key.id, memory] { return store.IsKnownWhole(id, memory); },
+        .note_whole = [store, id = key.id, memory] { store.NoteWhole(id, memory); },
+        .discard = [store, id = key.id] { (void)store.Remove(id); }};
     return {};
   }();
   // While somebody else builds one, a boot takes no longer than waiting for it. And what can't be booted will

@@ -58,8 +58,11 @@ Result<int> GoOn(const Folders& folders, SnapshotFiles files, const std::string&
   std::string id = NewContainerId();
   config.hostname = id.substr(0, 12);
   HMVM_TRY_ASSIGN(MachineFiles machine, OpenMachineFiles(config, installation, *image));
-  machine.snapshot =
-      MachineSnapshot{.state = std::move(files.machine), .memory = std::move(files.memory), .discard = [] {}};
+  machine.snapshot = MachineSnapshot{.state = std::move(files.machine),
+                                     .memory = std::move(files.memory),
+                                     .known_whole = [] { return false; },
+                                     .note_whole = [] {},
+                                     .discard = [] {}};
   ContainerRecord record = NewContainerRecord(std::move(id), name, std::move(config));
   HMVM_TRY_ASSIGN(const ContainerStore store, folders.OpenContainers());
   HMVM_TRY_ASSIGN(Launch launch, Launch::Prepare({}, record.config.terminal));

@@ -10,15 +10,6 @@
 namespace hmvm {
 namespace {
 
-const std::string& BootId() {
-  static const std::string id = [] {
-    std::string text = ReadFile("/proc/sys/kernel/random/boot_id", 128).value_or("");
-    while (!text.empty() && text.back() == '\n') text.pop_back();
-    return text;
-  }();
-  return id;
-}
-
 // The fields of /proc/PID/stat behind the program's name, which may itself hold blanks and parentheses.
 struct Stat {
   char state = 0;
@@ -40,6 +31,15 @@ std::optional<Stat> ReadStat(pid_t pid) {
 }
 
 }  // namespace
+
+const std::string& BootId() {
+  static const std::string id = [] {
+    std::string text = ReadFile("/proc/sys/kernel/random/boot_id", 128).value_or("");
+    while (!text.empty() && text.back() == '\n') text.pop_back();
+    return text;
+  }();
+  return id;
+}
 
 std::optional<ProcessIdentity> IdentifyProcess(pid_t pid) {
   const auto stat = ReadStat(pid);

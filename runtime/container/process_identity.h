@@ -14,10 +14,13 @@ namespace hmvm {
 struct ProcessIdentity {
   pid_t pid = 0;             // 0: no process
   uint64_t start_ticks = 0;  // /proc/PID/stat field 22: clock ticks after boot
-  std::string boot_id;       // /proc/sys/kernel/random/boot_id
+  std::string boot_id;       // BootId()
 
   bool operator==(const ProcessIdentity&) const = default;
 };
+
+// /proc/sys/kernel/random/boot_id
+const std::string& BootId();
 
 // The identity of a process that runs now; nothing when there is none of this pid.
 std::optional<ProcessIdentity> IdentifyProcess(pid_t pid);

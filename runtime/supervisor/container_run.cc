@@ -155,6 +155,7 @@ ContainerRun::Outcome ContainerRun::DriveFirstProcess() {
     return outcome;
   }
   start_times_.agent_answered = MonotonicNs();
+  if (restored_) files_.snapshot->note_whole();  // else the guest would not have run
   agent::v1::CreateContainerRequest create;
   create.set_container_id(options_.id);
   create.mutable_rootfs()->set_lower_device("/dev/vda");

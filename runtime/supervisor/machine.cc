@@ -105,6 +105,7 @@ Result<std::unique_ptr<Machine>> Machine::Start(EventLoop& loop, const std::stri
   if (files.snapshot.has_value() && !boot) {
     give("--restore=", files.snapshot->state, kStateFd);
     give("--memory=", files.snapshot->memory, kMemoryFd);
+    if (files.snapshot->known_whole()) options.arguments.push_back("--memory_verified");
   } else {
     give("--kernel=", files.kernel, kKernelFd);
     give("--initrd=", files.initrd, kInitrdFd);

@@ -22,6 +22,10 @@ namespace hmvm {
 struct MachineSnapshot {
   UniqueFd state;  // machine.pb
   UniqueFd memory;
+  // Whether `memory` has been read and found whole, and not been written to since; notes that it was found
+  // so.
+  std::function<bool()> known_whole;
+  std::function<void()> note_whole;
   // Of a template that turned out to be of no use: removes it.
   std::function<void()> discard;
 };

@@ -13,6 +13,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/file.h"
+#include "runtime/container/process_identity.h"
 
 namespace hmvm {
 namespace {
@@ -23,6 +24,7 @@ using nlohmann::ordered_json;
 constexpr char kMachine[] = "/machine.pb";
 constexpr char kMemory[] = "/memory";
 constexpr char kInfo[] = "/template.json";
+constexpr char kWhole[] = "/whole";
 constexpr size_t kInfoLimitBytes = 64 << 10;
 
 bool IsTemplateId(const std::string& name) {
@@ -78,6 +80,15 @@ Result<TemplateInfo> Decode(const std::string& text) {
   return info;
 }
 
+// Another one after every write, and after a crash of the host, which may have torn the file. Empty: none.
+std::string VersionOf(int file) {
+  struct stat status = {};
+  if (::fstat(file, &status) < 0 || BootId().empty()) return "";
+  return BootId() + " device " + std::to_string(status.st_dev) + " inode " + std::to_string(status.st_ino) +
+         " size " + std::to_string(status.st_size) + " modified " + std::to_string(UnixNs(status.st_mtim)) +
+         " changed " + std::to_string(UnixNs(status.st_ctim)) + "\n";
+}
+
 }  // namespace
 
 Result<std::optional<TemplateFiles>> TemplateStore::Open(const TemplateKey& key) const {
@@ -88,6 +99,18 @@ Result<std::optional<TemplateFiles>> TemplateStore::Open(const TemplateKey& key)
   HMVM_TRY_ASSIGN(UniqueFd memory, OpenFile(folder + kMemory, O_RDONLY));
   ::utimensat(AT_FDCWD, folder.c_str(), nullptr, 0);  // failing, it goes earlier than it should: no harm
   return TemplateFiles{.machine = std::move(*machine), .memory = std::move(memory)};
+}
+
+bool TemplateStore::IsKnownWhole(const std::string& id, int memory) const {
+  const std::string version = VersionOf(memory);
+  const auto noted = ReadFile(Folder(id) + kWhole, kInfoLimitBytes);
+  return !version.empty() && noted.has_value() && *noted == version;
+}
+
+void TemplateStore::NoteWhole(const std::string& id, int memory) const {
+  if (IsKnownWhole(id, memory)) return;
+  // Failing, it is read again.
+  (void)WriteFileAtomic(Folder(id) + kWhole, VersionOf(memory), 0600, Outlives::kThisProcess);
 }
 
 Result<TemplateStore::Draft> TemplateStore::Begin(const TemplateKey& key) const {

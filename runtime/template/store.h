@@ -1,6 +1,7 @@
 // The templates of one installation on disk: <root>/templates/<id>/ with machine.pb and memory, the snapshot,
-// and template.json, what it is of. A template is a cache of what a cold boot gives: it may be removed at any
-// time, also under machines that run from it, as they have its files open.
+// template.json, what it is of, and `whole`, which memory was found undamaged. A template is a cache of what
+// a cold boot gives: it may be removed at any time, also under machines that run from it, as they have its
+// files open.
 #pragma once
 
 #include <cstdint>
@@ -38,6 +39,11 @@ class TemplateStore {
 
   // Nothing when there is no such template. Notes the use.
   Result<std::optional<TemplateFiles>> Open(const TemplateKey& key) const;
+
+  // Whether `memory`, its open file, has been read and found whole in this boot of the host, and was not
+  // written to since; and notes that it was found whole.
+  bool IsKnownWhole(const std::string& id, int memory) const;
+  void NoteWhole(const std::string& id, int memory) const;
 
   // A place for a template to be built in, and the lock that only one process holds.
   class Draft {

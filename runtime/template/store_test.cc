@@ -115,6 +115,26 @@ TEST_F(TemplateStoreTest, BrokenDescriptionIsStale) {
   EXPECT_TRUE(infos[0].stale);
 }
 
+TEST_F(TemplateStoreTest, MemoryIsKnownWholeUntilItIsWrittenTo) {
+  Build(Key(128), "pages");
+  const std::string id = Key(128).id;
+  const UniqueFd memory = OpenFile(folder_ + "/templates/" + id + "/memory", O_RDONLY).value();
+  const bool before = store_->IsKnownWhole(id, memory.get());
+
+  store_->NoteWhole(id, memory.get());
+  const bool noted = store_->IsKnownWhole(id, memory.get());
+  const auto writer = OpenFile(folder_ + "/templates/" + id + "/memory", O_WRONLY | O_APPEND).value();
+  ASSERT_TRUE(WriteAll(writer.get(), "!").has_value());
+  const bool written = store_->IsKnownWhole(id, memory.get());
+  Build(Key(128), "pages");
+  const UniqueFd rebuilt = OpenFile(folder_ + "/templates/" + id + "/memory", O_RDONLY).value();
+
+  EXPECT_FALSE(before);
+  EXPECT_TRUE(noted);
+  EXPECT_FALSE(written);
+  EXPECT_FALSE(store_->IsKnownWhole(id, rebuilt.get()));
+}
+
 TEST_F(TemplateStoreTest, RemoveTakesIdsOnly) {
   Build(Key(128));
 
