@@ -267,15 +267,25 @@ Result<ContainerRecord> ContainerStore::Find(const std::string& name_or_id) cons
   return std::move(entry.record);
 }
 
-Result<> ContainerStore::Remove(const std::string& id) const {
-  HMVM_TRY_ASSIGN(const UniqueFd lock, Lock(containers_));
+Result<> ContainerStore::RemoveFolder(const std::string& id) const {
   const auto record = ReadRecord(Folder(id) + "/state.json", id);
   const std::string gone = containers_ + "/.gone-" + id;
   if (::rename(Folder(id).c_str(), gone.c_str()) < 0 && errno != ENOENT) {
     return Error{errno, "remove folder '" + Folder(id) + "'"};
   }
   if (record.has_value()) (void)Tell(*record, "removed");  // gone it is, told or not
-  HMVM_TRY(RemoveTree(gone));
+  return RemoveTree(gone);
+}
+
+Result<> ContainerStore::EndAndRemove(ContainerRecord& record, Status end) const {
+  HMVM_TRY_ASSIGN(const UniqueFd lock, Lock(containers_));
+  HMVM_TRY(Enter(record, end));
+  return RemoveFolder(record.id);
+}
+
+Result<> ContainerStore::Remove(const std::string& id) const {
+  HMVM_TRY_ASSIGN(const UniqueFd lock, Lock(containers_));
+  HMVM_TRY(RemoveFolder(id));
   HMVM_TRY(RemoveTree(RunFolder(id)));
   RemoveCgroups(CgroupHierarchies::Find(), id);
   Sweep();

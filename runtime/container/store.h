@@ -60,6 +60,9 @@ class ContainerStore {
 
   // Removes both folders, and what a crash left of cgroups. Nothing of the container may run any more.
   Result<> Remove(const std::string& id) const;
+  // The last step of one that nobody finds any more from then on, while its machine is still being taken
+  // apart. The run folder stays, by which Sweep finds what a crash leaves of it; Remove follows.
+  Result<> EndAndRemove(ContainerRecord& record, Status end) const;
   const EventLog& events() const { return events_; }
   std::string Folder(const std::string& id) const { return containers_ + "/" + id; }
   std::string LogPath(const std::string& id) const { return Folder(id) + "/container.log"; }
@@ -72,6 +75,8 @@ class ContainerStore {
       : containers_(std::move(containers)), run_root_(std::move(run_root)), events_(std::move(events)) {}
 
   void Sweep() const;
+  // With the lock held.
+  Result<> RemoveFolder(const std::string& id) const;
   Entry Read(const std::string& id) const;
   // The truth about a container whose owner died while it was up.
   Result<ContainerRecord> Bury(const std::string& id) const;

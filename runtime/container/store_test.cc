@@ -248,6 +248,20 @@ TEST_F(ContainerStoreTest, RemoveLeavesNoFile) {
   EXPECT_THAT(Actions(), ElementsAre("created", "removed"));
 }
 
+TEST_F(ContainerStoreTest, OneThatGoesWithItsEndIsGoneBeforeItsMachineIs) {
+  ContainerRecord record = Record();
+  ASSERT_TRUE(store_->Add(record).has_value());
+  ASSERT_TRUE(store_->Enter(record, Status::kStarting).has_value());
+
+  ASSERT_TRUE(store_->EndAndRemove(record, Status::kStopped).has_value());
+
+  EXPECT_EQ(store_->Load(record.id).error().code, ENOENT);
+  EXPECT_TRUE(fs::exists(store_->RunFolder(record.id)));
+  EXPECT_THAT(Actions(), ElementsAre("created", "starting", "stopped", "removed"));
+  ASSERT_TRUE(store_->Remove(record.id).has_value());
+  EXPECT_FALSE(fs::exists(store_->RunFolder(record.id)));
+}
+
 TEST_F(ContainerStoreTest, NewestFirst) {
   const ContainerRecord old = Record();
   const ContainerRecord young = Record();

@@ -275,6 +275,7 @@ void ContainerRun::OnOutcome(Outcome outcome) {
   } else if (!outcome_->agent_gone || !power_cut_.Set(kLastWordsTime, [this] { CutPower(); }).has_value()) {
     CutPower();
   }
+  if (outcome_->exit_status.has_value()) options_.on_exit(*outcome_->exit_status, outcome_->oom_killed);
 }
 
 void ContainerRun::OnMachineEnd() {

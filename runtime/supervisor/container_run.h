@@ -55,7 +55,9 @@ class ContainerRun {
     std::optional<SnapshotContainer> resumed;
     bool boot = false;                 // even if there is a snapshot
     std::function<void()> on_running;  // the first process runs
-    std::function<void()> on_end;      // all is over but Conclude(), which is to be called then, not before
+    // It has ended by itself, and its output is out; the machine is being ended, and on_end follows.
+    std::function<void(int exit_status, bool oom_killed)> on_exit;
+    std::function<void()> on_end;  // all is over but Conclude(), which is to be called then, not before
   };
 
   // Returns once the VMM runs; nothing of the container does before Drive(). The callbacks come later, from

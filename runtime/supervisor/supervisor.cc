@@ -61,12 +61,14 @@ class Supervisor {
 
   Result<> StartRun();
   void OnRunning();
+  void OnExit(int exit_status, bool oom_killed);
   void OnRunEnd();
   void Settle(const RunEnd& end);
   bool Restarts() const;
   void AwaitRestart();
   void OnRestartTime();
   void Finish(Status end);
+  void StopIfDone();
   void ProbeHealth(HealthMonitor::Done done);
   void OnProbeResult(ProbeResult result);
   void KeepLastWords(const RunEnd& end) const;
@@ -114,7 +116,8 @@ class Supervisor {
   std::optional<Timer> restart_timer_;
   RestartBackoff backoff_;
 
-  std::unique_ptr<ContainerRun> run_;  // none: between two runs, or after the last
+  std::unique_ptr<ContainerRun> run_;     // none: between two runs, or after the last
+  std::unique_ptr<ContainerRun> ending_;  // the last one, while the kernel takes its machine apart
   uint64_t run_number_ = 0;
   std::function<void()> on_owned_;  // until the state file names this process
   bool asked_to_end_ = false;       // by a user: no restart follows
@@ -139,7 +142,7 @@ Result<> Supervisor::Run(std::function<void()> on_owned) {
   if (client_.valid()) {
     HMVM_TRY(server_->Serve(std::move(client_), [this] {
       client_connected_ = false;
-      if (finished_) loop_->Stop();
+      StopIfDone();
     }));
     client_connected_ = true;
   }
@@ -211,17 +214,20 @@ void Supervisor::RegisterHandlers() {
 
 Result<> Supervisor::StartRun() {
   ++run_number_;
-  HMVM_TRY_ASSIGN(run_, ContainerRun::Start(*loop_, files_,
-                                            {.id = record_.id,
-                                             .config = record_.config,
-                                             .run_folder = store_.RunFolder(record_.id),
-                                             .log_path = store_.LogPath(record_.id),
-                                             .window = window_,
-                                             .client_streams = std::move(client_streams_),
-                                             .resumed = std::exchange(resumed_, std::nullopt),
-                                             .boot = restored_ && run_number_ > 1,
-                                             .on_running = [this] { OnRunning(); },
-                                             .on_end = [this] { OnRunEnd(); }}));
+  HMVM_TRY_ASSIGN(
+      run_, ContainerRun::Start(
+                *loop_, files_,
+                {.id = record_.id,
+                 .config = record_.config,
+                 .run_folder = store_.RunFolder(record_.id),
+                 .log_path = store_.LogPath(record_.id),
+                 .window = window_,
+                 .client_streams = std::move(client_streams_),
+                 .resumed = std::exchange(resumed_, std::nullopt),
+                 .boot = restored_ && run_number_ > 1,
+                 .on_running = [this] { OnRunning(); },
+                 .on_exit = [this](int exit_status, bool oom_killed) { OnExit(exit_status, oom_killed); },
+                 .on_end = [this] { OnRunEnd(); }}));
   // While the guest boots.
   if (const auto vmm = IdentifyProcess(run_->vmm_pid())) record_.vmm = *vmm;
   const bool claimed = record_.status() == Status::kStarting;
@@ -244,7 +250,21 @@ void Supervisor::OnRunning() {
   for (const auto& waiting : std::exchange(signals_until_running_, {})) waiting.send();
 }
 
+// A container that is removed with its end can't be started again, so nobody has to wait for its machine's
+// end, which takes the kernel as long as all of a short command.
+void Supervisor::OnExit(int exit_status, bool oom_killed) {
+  if (!record_.config.auto_remove) return;
+  ending_ = std::move(run_);
+  Settle({.exit_status = exit_status, .failure = {}, .oom_killed = oom_killed});
+}
+
 void Supervisor::OnRunEnd() {
+  if (ending_ != nullptr) {
+    ending_->Conclude();
+    ending_.reset();
+    (void)store_.Remove(record_.id);
+    return StopIfDone();
+  }
   const RunEnd end = run_->Conclude();
   run_.reset();
   Settle(end);
@@ -312,15 +332,23 @@ void Supervisor::Finish(Status end) {
   wall_clock_watch_.reset();
   const bool ran = record_.started_unix_ns != 0 || record_.restarts != 0;
   // A state file that can't be written keeps "running", which our end will belie.
-  (void)store_.End(record_, end);
-  // What `run` could not start leaves nothing behind.
-  if (record_.config.auto_remove || (made_for_this_ && !ran && end == Status::kFailed)) {
-    (void)store_.Remove(record_.id);
+  if (ending_ != nullptr) {
+    (void)store_.EndAndRemove(record_, end);
+  } else {
+    (void)store_.End(record_, end);
+    // What `run` could not start leaves nothing behind.
+    if (record_.config.auto_remove || (made_for_this_ && !ran && end == Status::kFailed)) {
+      (void)store_.Remove(record_.id);
+    }
   }
   // Those who wait get their answer only now that the files tell the same.
   for (auto* waiting : {&until_running_, &until_stopped_}) Answer(*waiting);
-  // Our client may not have asked yet; it hangs up when it has what it wants.
-  if (!client_connected_) loop_->Stop();
+  StopIfDone();
+}
+
+// Our client may not have asked yet; it hangs up when it has what it wants.
+void Supervisor::StopIfDone() {
+  if (finished_ && ending_ == nullptr && !client_connected_) loop_->Stop();
 }
 
 void Supervisor::ProbeHealth(HealthMonitor::Done done) {
