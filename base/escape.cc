@@ -17,4 +17,10 @@ std::string Escape(std::string_view bytes, size_t limit) {
   return out;
 }
 
+std::string OneLine(std::string_view text) {
+  std::string line;
+  for (const char c : text) line += static_cast<unsigned char>(c) < 0x20 || c == 0x7f ? '?' : c;
+  return line;
+}
+
 }  // namespace hmvm

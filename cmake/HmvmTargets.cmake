@@ -1,6 +1,7 @@
 # One helper a kind of target, so that each folder's CMakeLists.txt reads as a table of contents.
 find_package(PkgConfig REQUIRED)
 find_package(Threads REQUIRED)
+set(Protobuf_USE_STATIC_LIBS ON)  # as hmvm_static_package says
 find_package(Protobuf REQUIRED)
 find_package(GTest REQUIRED)
 find_package(tl-expected REQUIRED)
@@ -13,6 +14,14 @@ if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND CMAKE_CXX_COMPILER_VERSION VERSION_L
   target_compile_options(hmvm_options INTERFACE -Wno-restrict)
 endif()
 target_include_directories(hmvm_options INTERFACE ${CMAKE_SOURCE_DIR} ${CMAKE_BINARY_DIR})
+
+# hmvm_static_package(PREFIX package): a library by pkg-config as PkgConfig::PREFIX, in its static form. hmvm and hmvm-vmm
+# are started for each container, and what the dynamic linker maps and relocates takes a good part of that.
+macro(hmvm_static_package prefix package)
+  set(CMAKE_FIND_LIBRARY_SUFFIXES .a)
+  pkg_check_modules(${prefix} REQUIRED IMPORTED_TARGET ${package})
+  set(CMAKE_FIND_LIBRARY_SUFFIXES .so .a)
+endmacro()
 
 # hmvm_library(NAME SOURCES ... [TESTS ...] [FUZZ ...] [DEPENDS hmvm::x ...] [LINK lib ...])
 # Makes the library hmvm_NAME with the alias hmvm::NAME, one test program of all its TESTS, and for each FUZZ

@@ -11,6 +11,7 @@
 #include "images/layer.h"
 #include "images/name.h"
 #include "images/scratch.h"
+#include "images/sha256.h"
 #include "images/source.h"
 #include "images/tree.h"
 

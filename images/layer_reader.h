@@ -10,6 +10,7 @@
 #include "base/result.h"
 #include "images/chunk_queue.h"
 #include "images/layer.h"
+#include "images/sha256.h"
 
 namespace hmvm {
 

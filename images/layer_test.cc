@@ -8,6 +8,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "images/sha256.h"
 #include "images/test_support.h"
 
 namespace hmvm {

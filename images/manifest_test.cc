@@ -5,6 +5,7 @@
 
 #include "images/metadata.h"
 #include "images/name.h"
+#include "images/sha256.h"
 
 namespace hmvm {
 namespace {

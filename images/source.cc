@@ -11,6 +11,7 @@
 #include "base/escape.h"
 #include "base/file.h"
 #include "images/name.h"
+#include "images/sha256.h"
 
 namespace hmvm {
 namespace {

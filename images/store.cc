@@ -1,77 +1,23 @@
 #include "images/store.h"
 
-#include <dirent.h>
-#include <fcntl.h>
 #include <sys/file.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <filesystem>
-#include <memory>
 #include <set>
 
 #include "base/escape.h"
 #include "base/file.h"
-#include "images/digest.h"
-#include "images/import.h"
 #include "images/metadata.h"
 #include "images/name.h"
-#include "images/remove_tree.h"
+#include "images/store_folder.h"
 
 namespace hmvm {
 namespace {
 
-constexpr std::string_view kJson = ".json";
-constexpr std::string_view kErofs = ".erofs";
-constexpr std::string_view kAlgorithm = "sha256:";
-
-struct Layout {
-  explicit Layout(const std::string& dir)
-      : lock(dir + "/lock"),
-        images(dir + "/images"),
-        names(dir + "/names"),
-        rootfs(dir + "/rootfs"),
-        tmp(dir + "/tmp") {}
-
-  std::string ImageFile(const std::string& id) const {
-    return images + "/" + id.substr(kAlgorithm.size()) + std::string(kJson);
-  }
-  std::string NameFile(const std::string& name) const { return names + "/" + NameFileName(name); }
-  std::string Rootfs(const std::string& chain_id) const {
-    return rootfs + "/" + chain_id.substr(kAlgorithm.size()) + std::string(kErofs);
-  }
-
-  std::string lock, images, names, rootfs, tmp;
-};
-
-std::string Join(const std::string& directory, const std::string& file) { return directory + "/" + file; }
-
-struct CloseDirectory {
-  void operator()(DIR* directory) const { ::closedir(directory); }
-};
-
-Result<std::vector<std::string>> FilesIn(const std::string& path) {
-  const std::unique_ptr<DIR, CloseDirectory> directory(::opendir(path.c_str()));
-  if (!directory) return Error{errno, "open directory '" + path + "'"};
-  std::vector<std::string> files;
-  while (const dirent* entry = ::readdir(directory.get())) {
-    if (entry->d_name[0] != '.') files.emplace_back(entry->d_name);
-  }
-  std::sort(files.begin(), files.end());
-  return files;
-}
-
-Result<> Unlink(const std::string& path) {
-  if (::unlink(path.c_str()) < 0 && errno != ENOENT) return Error{errno, "remove '" + path + "'"};
-  return {};
-}
-
-Result<> MakeDirectory(const std::string& path) {
-  if (::mkdir(path.c_str(), 0700) < 0 && errno != EEXIST)
-    return Error{errno, "make directory '" + path + "'"};
-  return {};
-}
+constexpr std::string_view kAlgorithm = StoreFolder::kAlgorithm;
+constexpr std::string_view kJson = StoreFolder::kJson;
 
 // Reads all of one directory's documents; what cannot be read is told and passed over.
 template <typename Document>
@@ -82,7 +28,7 @@ Result<std::vector<Document>> ReadAll(const std::string& directory,
   std::vector<Document> documents;
   for (const std::string& file : files) {
     if (!file.ends_with(kJson)) continue;  // WriteFileAtomic's work in progress
-    const std::string path = Join(directory, file);
+    const std::string path = directory + "/" + file;
     auto text = ReadFile(path);
     if (!text.has_value()) {
       if (text.error().code != ENOENT) broken.push_back(std::move(text).error());  // else removed just now
@@ -98,48 +44,27 @@ Result<std::vector<Document>> ReadAll(const std::string& directory,
   return documents;
 }
 
-Result<UniqueFd> Lock(const Layout& layout, int operation) {
-  HMVM_TRY_ASSIGN(UniqueFd fd, OpenFile(layout.lock, O_RDWR | O_CREAT, 0600));
-  while (::flock(fd.get(), operation) < 0) {
-    if (errno != EINTR) return Error{errno, "lock '" + layout.lock + "'"};
-  }
-  return fd;
-}
-
-// All that no finished operation has left: with the lock held nobody is at work.
-Result<> RemoveLeftovers(const Layout& layout) {
-  HMVM_TRY_ASSIGN(const UniqueFd tmp, OpenFile(layout.tmp, O_RDONLY | O_DIRECTORY));
-  HMVM_TRY(RemoveContents(tmp.get()));
-  for (const std::string& directory : {layout.images, layout.names}) {
-    HMVM_TRY_ASSIGN(const std::vector<std::string> files, FilesIn(directory));
-    for (const std::string& file : files) {
-      if (!file.ends_with(kJson)) HMVM_TRY(Unlink(Join(directory, file)));
-    }
-  }
-  return {};
-}
-
 // Removes the EROFS files that no image uses. While an image's metadata is broken all stay: one may be its.
-Result<> CollectRootfs(const Layout& layout) {
+Result<> CollectRootfs(const StoreFolder& folder) {
   std::vector<Error> broken;
-  HMVM_TRY_ASSIGN(const std::vector<Image> images, ReadAll<Image>(layout.images, &ParseImageFile, broken));
+  HMVM_TRY_ASSIGN(const std::vector<Image> images, ReadAll<Image>(folder.images, &ParseImageFile, broken));
   if (!broken.empty()) return {};
   std::set<std::string> used;
-  for (const Image& image : images) used.insert(layout.Rootfs(image.chain_id));
-  HMVM_TRY_ASSIGN(const std::vector<std::string> files, FilesIn(layout.rootfs));
+  for (const Image& image : images) used.insert(folder.Rootfs(image.chain_id));
+  HMVM_TRY_ASSIGN(const std::vector<std::string> files, FilesIn(folder.rootfs));
   for (const std::string& file : files) {
-    const std::string path = Join(layout.rootfs, file);
+    const std::string path = folder.rootfs + "/" + file;
     if (!used.contains(path)) HMVM_TRY(Unlink(path));
   }
   return {};
 }
 
 // The images with their names and paths filled in, by name; those without at the end.
-Result<std::vector<Image>> ReadImages(const Layout& layout, std::vector<Error>& broken) {
-  HMVM_TRY_ASSIGN(const std::vector<NameFile> names, ReadAll<NameFile>(layout.names, &ParseNameFile, broken));
-  HMVM_TRY_ASSIGN(std::vector<Image> images, ReadAll<Image>(layout.images, &ParseImageFile, broken));
+Result<std::vector<Image>> ReadImages(const StoreFolder& folder, std::vector<Error>& broken) {
+  HMVM_TRY_ASSIGN(const std::vector<NameFile> names, ReadAll<NameFile>(folder.names, &ParseNameFile, broken));
+  HMVM_TRY_ASSIGN(std::vector<Image> images, ReadAll<Image>(folder.images, &ParseImageFile, broken));
   for (Image& image : images) {
-    image.rootfs_path = layout.Rootfs(image.chain_id);
+    image.rootfs_path = folder.Rootfs(image.chain_id);
     for (const NameFile& name : names) {
       if (name.id == image.id) image.names.push_back(name.name);
     }
@@ -169,9 +94,9 @@ struct Found {
   std::string name;  // by which it was found; empty when by id
 };
 
-Result<Found> FindImage(const Layout& layout, const std::string& name_or_id) {
+Result<Found> FindImage(const StoreFolder& folder, const std::string& name_or_id) {
   std::vector<Error> broken;
-  HMVM_TRY_ASSIGN(const std::vector<Image> images, ReadImages(layout, broken));
+  HMVM_TRY_ASSIGN(const std::vector<Image> images, ReadImages(folder, broken));
   const auto name = NormalizeName(name_or_id);
   if (name.has_value()) {
     for (const Image& image : images) {
@@ -210,70 +135,40 @@ Result<ImageStore> ImageStore::Open(const std::string& dir) {
   HMVM_TRY(MakeDirectory(dir));
   // Also where it was there already: other users must not reach the setuid programs of an unpacked image.
   if (::chmod(dir.c_str(), 0700) < 0) return Error{errno, "set the mode of '" + dir + "'"};
-  const Layout layout(absolute.string());
-  for (const std::string& path : {layout.images, layout.names, layout.rootfs, layout.tmp})
+  const StoreFolder folder(absolute.string());
+  for (const std::string& path : {folder.images, folder.names, folder.rootfs, folder.tmp})
     HMVM_TRY(MakeDirectory(path));
-  auto lock = Lock(layout, LOCK_EX | LOCK_NB);
+  auto lock = folder.Lock(LOCK_EX | LOCK_NB);
   if (lock.has_value()) {
-    HMVM_TRY(RemoveLeftovers(layout));
+    HMVM_TRY(folder.RemoveLeftovers());
   } else if (lock.error().code != EWOULDBLOCK) {
     return std::move(lock).error();
   }
   return ImageStore(absolute.string());
 }
 
-Result<Image> ImageStore::Import(const std::string& path, const std::string& name) {
-  const Layout layout(dir_);
-  std::string wanted;
-  if (!name.empty()) {
-    HMVM_TRY_ASSIGN(wanted, NormalizeName(name));
-  }
-  HMVM_TRY_ASSIGN(const UniqueFd lock, Lock(layout, LOCK_EX));
-  HMVM_TRY(RemoveLeftovers(layout));
-  const std::string work_dir = layout.tmp + "/import";
-  HMVM_TRY(MakeDirectory(work_dir));
-  auto imported = ImportImage(path, work_dir, layout.rootfs, wanted);
-  HMVM_TRY(RemoveLeftovers(layout));
-  if (!imported.has_value()) {
-    const std::string where = imported.error().code == ENOSPC ? " into '" + dir_ + "'" : "";
-    return Wrap("import '" + path + "'" + where, std::move(imported).error());
-  }
-
-  Image& image = imported->image;
-  struct stat status = {};
-  if (::stat(image.rootfs_path.c_str(), &status) < 0) return Error{errno, "stat '" + image.rootfs_path + "'"};
-  image.size_bytes = static_cast<uint64_t>(status.st_size);
-  // The name last: what is found by a name is complete. An error here leaves at most an image without a name.
-  HMVM_TRY(WriteFileAtomic(layout.ImageFile(image.id), FormatImageFile(image), 0600));
-  const std::vector<std::string> names = wanted.empty() ? imported->names : std::vector<std::string>{wanted};
-  for (const std::string& item : names) {
-    HMVM_TRY(WriteFileAtomic(layout.NameFile(item), FormatNameFile({.name = item, .id = image.id}), 0600));
-  }
-  return Find(image.id);
-}
-
 Result<Image> ImageStore::Find(const std::string& name_or_id) const {
-  HMVM_TRY_ASSIGN(Found found, FindImage(Layout(dir_), name_or_id));
+  HMVM_TRY_ASSIGN(Found found, FindImage(StoreFolder(dir_), name_or_id));
   return std::move(found.image);
 }
 
 Result<std::vector<Image>> ImageStore::List(std::vector<Error>* broken) const {
   std::vector<Error> errors;
-  HMVM_TRY_ASSIGN(std::vector<Image> images, ReadImages(Layout(dir_), errors));
+  HMVM_TRY_ASSIGN(std::vector<Image> images, ReadImages(StoreFolder(dir_), errors));
   if (broken == nullptr && !errors.empty()) return std::move(errors[0]);
   if (broken != nullptr) *broken = std::move(errors);
   return images;
 }
 
 Result<> ImageStore::Remove(const std::string& name_or_id) {
-  const Layout layout(dir_);
-  HMVM_TRY_ASSIGN(const UniqueFd lock, Lock(layout, LOCK_EX));
-  HMVM_TRY_ASSIGN(const Found found, FindImage(layout, name_or_id));
+  const StoreFolder folder(dir_);
+  HMVM_TRY_ASSIGN(const UniqueFd lock, folder.Lock(LOCK_EX));
+  HMVM_TRY_ASSIGN(const Found found, FindImage(folder, name_or_id));
   const std::vector<std::string> names = found.name.empty() ? found.image.names : std::vector{found.name};
-  for (const std::string& name : names) HMVM_TRY(Unlink(layout.NameFile(name)));
+  for (const std::string& name : names) HMVM_TRY(Unlink(folder.NameFile(name)));
   if (names.size() < found.image.names.size()) return {};
-  HMVM_TRY(Unlink(layout.ImageFile(found.image.id)));
-  return CollectRootfs(layout);
+  HMVM_TRY(Unlink(folder.ImageFile(found.image.id)));
+  return CollectRootfs(folder);
 }
 
 }  // namespace hmvm

@@ -14,6 +14,7 @@
 #include "base/process.h"
 #include "images/import.h"
 #include "images/scratch.h"
+#include "images/sha256.h"
 #include "images/test_support.h"
 
 namespace hmvm {

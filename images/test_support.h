@@ -16,7 +16,7 @@
 #include <vector>
 
 #include "base/file.h"
-#include "images/digest.h"
+#include "images/sha256.h"
 
 namespace hmvm::test {
 

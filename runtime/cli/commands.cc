@@ -4,15 +4,14 @@
 
 #include <nlohmann/json.hpp>
 
+#include "base/escape.h"
 #include "base/file.h"
 #include "runtime/cli/output.h"
 
 namespace hmvm {
 
 void PrintError(const std::string& text) {
-  std::string line = "hmvm: ";
-  for (const char c : text) line += static_cast<unsigned char>(c) < 0x20 || c == 0x7f ? '?' : c;
-  (void)WriteAll(STDERR_FILENO, line + "\n");
+  (void)WriteAll(STDERR_FILENO, "hmvm: " + OneLine(text) + "\n");
 }
 
 Result<> Print(const std::string& text) {

@@ -34,6 +34,7 @@ class HmvmTest : public testing::Test {
       fs::create_directories(dir_ / part);
     fs::copy_file(HMVM_PROGRAM, dir_ / "inst/bin/hmvm");
     fs::copy_file(HMVM_FAKE_VMM, dir_ / "inst/libexec/hmvm/hmvm-vmm");
+    fs::copy_file(HMVM_IMPORT, dir_ / "inst/libexec/hmvm/hmvm-import");
     for (const char* mode : {"vmlinux", "refuse", "panic", "agentless", "hang"})
       std::ofstream(dir_ / "inst/share/hmvm" / mode) << mode;
     std::ofstream(dir_ / "inst/share/hmvm/initramfs.cpio") << "x";

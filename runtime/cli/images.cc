@@ -1,10 +1,13 @@
 // `hmvm images`, `hmvm image import`, `hmvm image rm`.
+#include <unistd.h>
+
 #include <algorithm>
 
 #include <nlohmann/json.hpp>
 
 #include "images/store.h"
 #include "runtime/cli/commands.h"
+#include "runtime/cli/installation.h"
 #include "runtime/cli/output.h"
 #include "runtime/container/size.h"
 
@@ -77,10 +80,12 @@ Result<int> Execute(const Folders& folders, const ImagesOptions& options) {
 }
 
 Result<int> Execute(const Folders& folders, const ImageImportOptions& options) {
-  HMVM_TRY_ASSIGN(ImageStore store, ImageStore::Open(folders.images()));
-  HMVM_TRY_ASSIGN(const Image image, store.Import(options.path, options.name));
-  HMVM_TRY(Print(image.id + "\n"));
-  return 0;
+  HMVM_TRY_ASSIGN(const Installation installation, Installation::Find());
+  const std::string& program = installation.import_program;
+  ::execl(program.c_str(), program.c_str(), folders.images().c_str(), options.path.c_str(),
+          options.name.c_str(), nullptr);
+  return Error{0, Error{errno, "execute '" + program + "'"}.Message() +
+                      "; it is part of hmvm: build or install it again"};
 }
 
 Result<int> Execute(const Folders& folders, const ImageRmOptions& options) {

@@ -11,6 +11,7 @@ Result<Installation> Installation::Find() {
   if (error) return Error{error.value(), "find this program through '/proc/self/exe'"};
   const std::filesystem::path prefix = program.parent_path().parent_path();
   return Installation{.vmm_program = prefix / "libexec/hmvm/hmvm-vmm",
+                      .import_program = prefix / "libexec/hmvm/hmvm-import",
                       .kernel = prefix / "share/hmvm/vmlinux",
                       .initramfs = prefix / "share/hmvm/initramfs.cpio"};
 }
