@@ -6,6 +6,7 @@
 #include "base/file.h"
 #include "guest/agent/child.h"
 #include "guest/agent/child_channel.h"
+#include "guest/agent/shared_child.h"
 
 namespace hmvm::agent {
 namespace {
@@ -34,13 +35,15 @@ Result<Launched> Launch(const v1::Process& process, const Surroundings& surround
                         const std::array<UniqueFd, 3>& stdio) {
   HMVM_TRY_ASSIGN(SocketPair channel, MakeChildChannel());
   Launched launched;
-  if (surroundings.init_pidfd < 0) {
-    HMVM_TRY_ASSIGN(launched.pid, ForkInto(surroundings.cgroup, CLONE_NEWPID, launched.pidfd));
-  } else {
-    HMVM_TRY_ASSIGN(launched.pid, ForkBeside(surroundings.init_pidfd, surroundings.cgroup, launched.pidfd));
-  }
-  if (launched.pid == 0) {
+  const auto run = [&] {
     RunChild(process, surroundings, {stdio[0].get(), stdio[1].get(), stdio[2].get()}, channel.second.get());
+  };
+  if (surroundings.init_pidfd < 0) {
+    HMVM_TRY_ASSIGN(launched.pid, RunSharedChild(surroundings.cgroup, CLONE_NEWPID, launched.pidfd, run));
+  } else {
+    // Its memory is its own: processes of the container may see it before it executes its program.
+    HMVM_TRY_ASSIGN(launched.pid, ForkBeside(surroundings.init_pidfd, surroundings.cgroup, launched.pidfd));
+    if (launched.pid == 0) run();
   }
   HMVM_TRY(SetNonBlocking(channel.first.get(), true));
   launched.channel = std::move(channel.first);

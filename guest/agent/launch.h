@@ -29,7 +29,7 @@ struct Launched {
   UniqueFd channel;
 };
 
-// Forks; what happens in the child until its program runs is told over the channel. `stdio` are the child's
+// Makes a child; what happens in it until its program runs is told over the channel. `stdio` are the child's
 // standard streams, unused with a terminal. ESRCH: the container's first process has ended.
 Result<Launched> Launch(const v1::Process& process, const Surroundings& surroundings,
                         const std::array<UniqueFd, 3>& stdio);

@@ -1,16 +1,16 @@
 #include "guest/agent/namespaces.h"
 
+#include <fcntl.h>
 #include <linux/sched.h>
 #include <sched.h>
 #include <signal.h>
 #include <sys/mount.h>
-#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/file.h"
-#include "guest/agent/child_channel.h"
+#include "guest/agent/shared_child.h"
 
 namespace hmvm::agent {
 namespace {
@@ -22,16 +22,21 @@ Result<> PrepareInside(const std::function<Result<>()>& prepare) {
   return prepare();
 }
 
-Result<UniqueFd> OpenNamespace(int pid, const char* name) {
-  return OpenFile("/proc/" + std::to_string(pid) + "/ns/" + name, O_RDONLY);
+Result<UniqueFd> OpenNamespace(const UniqueFd& own, const char* name) {
+  UniqueFd fd(::openat(own.get(), name, O_RDONLY | O_CLOEXEC));
+  if (!fd.valid()) return Error{errno, std::string("open the container's namespace '") + name + "'"};
+  return fd;
 }
 
-Result<Namespaces> OpenAll(int pid) {
+Result<Namespaces> PrepareAndOpen(const std::function<Result<>()>& prepare) {
+  // The new root has no /proc.
+  HMVM_TRY_ASSIGN(const UniqueFd own, OpenFile("/proc/self/ns", O_RDONLY | O_DIRECTORY));
+  HMVM_TRY(PrepareInside(prepare));
   Namespaces all;
-  HMVM_TRY_ASSIGN(all.mount, OpenNamespace(pid, "mnt"));
-  HMVM_TRY_ASSIGN(all.ipc, OpenNamespace(pid, "ipc"));
-  HMVM_TRY_ASSIGN(all.uts, OpenNamespace(pid, "uts"));
-  HMVM_TRY_ASSIGN(all.cgroup, OpenNamespace(pid, "cgroup"));
+  HMVM_TRY_ASSIGN(all.mount, OpenNamespace(own, "mnt"));
+  HMVM_TRY_ASSIGN(all.ipc, OpenNamespace(own, "ipc"));
+  HMVM_TRY_ASSIGN(all.uts, OpenNamespace(own, "uts"));
+  HMVM_TRY_ASSIGN(all.cgroup, OpenNamespace(own, "cgroup"));
   return all;
 }
 
@@ -52,32 +57,11 @@ Result<int> ForkInto(int cgroup, unsigned long flags, UniqueFd& pidfd) {
 }
 
 Result<Namespaces> Namespaces::Create(int cgroup, const std::function<Result<>()>& prepare) {
-  HMVM_TRY_ASSIGN(SocketPair channel, MakeChildChannel());
-  UniqueFd pidfd;
-  HMVM_TRY_ASSIGN(const int pid, ForkInto(cgroup, CLONE_NEWNS | CLONE_NEWIPC | CLONE_NEWUTS, pidfd));
-  if (pid == 0) {
-    channel.first.reset();
-    if (const auto prepared = PrepareInside(prepare); !prepared.has_value()) {
-      SendError(channel.second.get(), prepared.error());
-      ::_exit(1);
-    }
-    // Ready: the agent's end of the channel closes once it has opened the namespaces.
-    ::shutdown(channel.second.get(), SHUT_WR);
-    char nothing;
-    (void)!::read(channel.second.get(), &nothing, sizeof(nothing));
-    ::_exit(0);
-  }
-  channel.second.reset();
-  auto report = ReceiveFromChild(channel.first.get());
   Result<Namespaces> made;
-  if (!report.has_value()) {
-    made = report.error();
-  } else if (report->has_value() && (*report)->error.has_value()) {
-    made = *(*report)->error;
-  } else {
-    made = OpenAll(pid);
-  }
-  channel.first.reset();
+  UniqueFd pidfd;
+  HMVM_TRY_ASSIGN(const int pid,
+                  RunSharedChild(cgroup, CLONE_NEWNS | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_FILES, pidfd,
+                                 [&] { made = PrepareAndOpen(prepare); }));
   while (::waitpid(pid, nullptr, 0) < 0 && errno == EINTR) {
   }
   return made;

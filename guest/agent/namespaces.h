@@ -16,7 +16,8 @@ struct Namespaces {
   UniqueFd cgroup;
 
   // Makes new ones: `cgroup` (a directory's descriptor) becomes the root of the cgroup namespace, and
-  // `prepare` runs inside, in a process of its own, before they are returned. Blocks until it has.
+  // `prepare` runs inside, in a process of its own that shares the agent's memory and descriptors, before
+  // they are returned. Blocks until it has.
   static Result<Namespaces> Create(int cgroup, const std::function<Result<>()>& prepare);
 
   // Moves the calling process into them.
