@@ -33,7 +33,7 @@ void EnableControllers() {
   }
 }
 
-Result<Cgroup> Cgroup::Create(const std::string& name, const Limits& limits) {
+Result<Cgroup> Cgroup::Create(const std::string& name) {
   const std::string path = std::string(kCgroupRoot) + "/" + name;
   if (::mkdir(path.c_str(), 0755) < 0) return Error{errno, "create cgroup '" + path + "'"};
   auto directory = OpenFile(path, O_RDONLY | O_DIRECTORY);
@@ -41,25 +41,21 @@ Result<Cgroup> Cgroup::Create(const std::string& name, const Limits& limits) {
     ::rmdir(path.c_str());
     return directory.error();
   }
-  Cgroup cgroup(path, std::move(*directory));
-  Result<> limited;
+  return Cgroup(path, std::move(*directory));
+}
+
+Result<> Cgroup::Limit(const Limits& limits) const {
   if (limits.memory_max_bytes != 0) {
-    limited = WriteControl(path + "/memory.max", std::to_string(limits.memory_max_bytes));
+    HMVM_TRY(WriteControl(path_ + "/memory.max", std::to_string(limits.memory_max_bytes)));
   }
-  if (limited.has_value() && limits.pids_max != 0) {
-    limited = WriteControl(path + "/pids.max", std::to_string(limits.pids_max));
+  if (limits.pids_max != 0) HMVM_TRY(WriteControl(path_ + "/pids.max", std::to_string(limits.pids_max)));
+  if (limits.cpu_quota_us != 0) {
+    HMVM_TRY(WriteIfThere(path_ + "/cpu.max", std::to_string(limits.cpu_quota_us) + " 100000"));
   }
-  if (limited.has_value() && limits.cpu_quota_us != 0) {
-    limited = WriteIfThere(path + "/cpu.max", std::to_string(limits.cpu_quota_us) + " 100000");
+  if (limits.cpu_weight != 0) {
+    HMVM_TRY(WriteIfThere(path_ + "/cpu.weight", std::to_string(limits.cpu_weight)));
   }
-  if (limited.has_value() && limits.cpu_weight != 0) {
-    limited = WriteIfThere(path + "/cpu.weight", std::to_string(limits.cpu_weight));
-  }
-  if (!limited.has_value()) {
-    cgroup.Remove();
-    return limited.error();
-  }
-  return cgroup;
+  return {};
 }
 
 uint64_t Cgroup::OomKills() const {
@@ -105,6 +101,18 @@ Result<> Cgroup::Freeze() const {
 Result<> Cgroup::Thaw() const { return WriteControl(path_ + "/cgroup.freeze", "0"); }
 
 void Cgroup::Remove() const { ::rmdir(path_.c_str()); }
+
+Result<> CgroupMaker::MakeAhead() {
+  HMVM_TRY_ASSIGN(ahead_, Cgroup::Create(".ahead"));  // no container is called so
+  return {};
+}
+
+Result<Cgroup> CgroupMaker::Make(const std::string& name) {
+  if (!ahead_.has_value()) return Cgroup::Create(name);
+  Cgroup made = std::move(*ahead_);
+  ahead_.reset();
+  return made;
+}
 
 uint64_t NestedSum(const std::string& content, const std::string& key) {
   const std::string word = " " + key + "=";

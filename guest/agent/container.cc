@@ -30,7 +30,8 @@ Error Busy(const Error& error) { return Error{EBUSY, error.Message()}; }
 
 Result<std::unique_ptr<Container>> Container::Create(EventLoop& loop, StreamRegistry& streams,
                                                      const std::string& machine_id,
-                                                     const v1::CreateContainerRequest& request) {
+                                                     const v1::CreateContainerRequest& request,
+                                                     CgroupMaker& cgroups) {
   const std::string& id = request.container_id();
   if (!IsFileName(id)) return Error{EINVAL, "container id \"" + Escape(id) + "\""};
   if (request.hostname().size() > 64) return Error{EINVAL, "hostname longer than 64 bytes"};
@@ -46,13 +47,15 @@ Result<std::unique_ptr<Container>> Container::Create(EventLoop& loop, StreamRegi
     return Busy(mounted.error());
   }
   container->layers_mounted_ = true;
-  auto cgroup = Cgroup::Create(id, {.memory_max_bytes = request.resources().memory_max_bytes(),
-                                    .pids_max = request.resources().pids_max(),
-                                    .cpu_quota_us = request.resources().cpu_quota_us(),
-                                    .cpu_weight = request.resources().cpu_weight()});
+  auto cgroup = cgroups.Make(id);
   if (!cgroup.has_value()) return Busy(cgroup.error());
   container->cgroup_ = std::move(*cgroup);
   container->has_cgroup_ = true;
+  const auto limited = container->cgroup_.Limit({.memory_max_bytes = request.resources().memory_max_bytes(),
+                                                 .pids_max = request.resources().pids_max(),
+                                                 .cpu_quota_us = request.resources().cpu_quota_us(),
+                                                 .cpu_weight = request.resources().cpu_weight()});
+  if (!limited.has_value()) return Busy(limited.error());
   auto namespaces = Namespaces::Create(container->cgroup_.fd(), [&] {
     return EnterContainerRoot(container->directory_, request, container->identity_);
   });

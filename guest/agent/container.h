@@ -21,7 +21,8 @@ class Container {
   // EINVAL: an id that is no file name; EBUSY: a device or mount can't be had. Blocks while it mounts.
   static Result<std::unique_ptr<Container>> Create(EventLoop& loop, StreamRegistry& streams,
                                                    const std::string& machine_id,
-                                                   const v1::CreateContainerRequest& request);
+                                                   const v1::CreateContainerRequest& request,
+                                                   CgroupMaker& cgroups);
   ~Container();
 
   // Starts the first process (process_id empty) or a further one; `started` as of ContainerProcess::Start().

@@ -48,6 +48,7 @@ Result<> Serve() {
   AgentService service(*loop, *streams, [&loop] { loop->Stop(); });
   TtrpcServer server(*loop);
   service.Register(server);
+  HMVM_TRY(service.MakeReady());
   HMVM_TRY(server.Serve(std::move(host), [&loop] {
     Log(Severity::kWarning, "the host has closed the connection");
     loop->Stop();

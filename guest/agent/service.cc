@@ -116,7 +116,7 @@ Result<v1::CreateContainerResponse> AgentService::CreateContainer(const v1::Crea
   if (containers_.contains(request.container_id())) {
     return Error{EEXIST, "container '" + Escape(request.container_id()) + "'"};
   }
-  HMVM_TRY_ASSIGN(auto container, Container::Create(loop_, streams_, machine_id_, request));
+  HMVM_TRY_ASSIGN(auto container, Container::Create(loop_, streams_, machine_id_, request, cgroups_));
   containers_.emplace(request.container_id(), std::move(container));
   return v1::CreateContainerResponse();
 }

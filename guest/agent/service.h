@@ -21,6 +21,9 @@ class AgentService {
       : loop_(loop), streams_(streams), power_off_(std::move(power_off)) {}
 
   void Register(TtrpcServer& server);
+  // Makes what each container needs before anybody asks for one, so that a guest that goes on from a template
+  // has it.
+  Result<> MakeReady() { return cgroups_.MakeAhead(); }
 
   // Reaps all children that have ended, orphans included: for SIGCHLD.
   void ReapChildren();
@@ -50,6 +53,7 @@ class AgentService {
   EventLoop& loop_;
   StreamRegistry& streams_;
   std::function<void()> power_off_;
+  CgroupMaker cgroups_;
   std::string machine_id_;  // empty before the first Personalise
   std::map<std::string, std::unique_ptr<Container>> containers_;
 };
