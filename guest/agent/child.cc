@@ -26,7 +26,7 @@ namespace hmvm::agent {
 namespace {
 
 void ResetSignals() {
-  for (int signal = 1; signal < NSIG; ++signal) ::signal(signal, SIG_DFL);
+  ::signal(SIGPIPE, SIG_DFL);  // the only one that the agent ignores; execve(2) sees to those with handlers
   sigset_t none;
   ::sigemptyset(&none);
   ::sigprocmask(SIG_SETMASK, &none, nullptr);
