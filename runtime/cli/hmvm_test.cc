@@ -53,7 +53,13 @@ class HmvmTest : public testing::Test {
     for (const fs::directory_entry& entry : fs::directory_iterator(dir_ / "root/containers", absent)) {
       Hmvm({"rm", "-f", entry.path().filename()});
     }
-    EXPECT_EQ(fs::directory_iterator(dir_ / "run", absent), fs::directory_iterator());
+    // `run --rm` does not wait for the end of its machine.
+    constexpr int kTries = 500;
+    const auto is_empty = [&] {
+      return fs::directory_iterator(dir_ / "run", absent) == fs::directory_iterator();
+    };
+    for (int tries = 0; tries < kTries && !is_empty(); ++tries) ::usleep(10'000);
+    EXPECT_TRUE(is_empty());
   }
 
   static std::vector<std::string> Line(const std::vector<std::string>& arguments) {

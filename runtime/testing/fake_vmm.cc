@@ -38,6 +38,7 @@ DEFINE_string(console, "", "");
 DEFINE_string(files, "", "");
 DEFINE_string(restore, "", "");
 DEFINE_string(memory, "", "");
+DEFINE_bool(memory_verified, false, "");
 DEFINE_uint32(cpus, 0, "");
 DEFINE_uint32(memory_mib, 0, "");
 
