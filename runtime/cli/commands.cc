@@ -10,9 +10,7 @@
 
 namespace hmvm {
 
-void PrintError(const std::string& text) {
-  (void)WriteAll(STDERR_FILENO, "hmvm: " + OneLine(text) + "\n");
-}
+void PrintError(const std::string& text) { (void)WriteAll(STDERR_FILENO, "hmvm: " + OneLine(text) + "\n"); }
 
 Result<> Print(const std::string& text) {
   if (auto written = WriteAll(STDOUT_FILENO, text); !written.has_value()) {

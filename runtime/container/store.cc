@@ -65,10 +65,13 @@ Result<ContainerRecord> ReadRecord(const std::string& path, const std::string& i
   return record;
 }
 
-// One that goes with its end is of no use to anybody after a crash of the host.
+// One that goes with its end is of no use to anybody after a crash of the host, and what is being paused or
+// resumed is written again in a moment.
 Result<> WriteRecord(const std::string& folder, const ContainerRecord& record) {
+  const Status status = record.status();
+  const bool brief = record.config.auto_remove || status == Status::kPausing || status == Status::kResuming;
   return WriteFileAtomic(folder + "/state.json", EncodeContainerRecord(record), 0600,
-                         record.config.auto_remove ? Outlives::kThisProcess : Outlives::kCrashOfHost);
+                         brief ? Outlives::kThisProcess : Outlives::kCrashOfHost);
 }
 
 bool IsOrphan(const ContainerRecord& record) { return record.live() && !IsAlive(record.owner); }
