@@ -10,8 +10,10 @@
 #include "base/process.h"
 #include "bench/measure.h"
 #include "bench/runtimes.h"
+#include "bench/svg.h"
 
 DEFINE_uint32(count, 100, "copies at the end; also measured at 1 and 10");
+DEFINE_string(svg, "", "also draw the figures into this file");
 DEFINE_uint64(keep_mib, 2048, "stop when less memory than this is available on the host");
 
 namespace hmvm::bench {
@@ -67,7 +69,7 @@ void Fork(Containers& containers, size_t count) {
 }
 
 // The copies made so far, all but the origin.
-void Report(const Containers& containers, uint64_t available_before_mib, double fork_ms) {
+StackedBar Report(const Containers& containers, uint64_t available_before_mib, double fork_ms) {
   Series vmm("", "MiB"), vmm_proportional("", "MiB"), supervisor("", "MiB");
   for (size_t i = 1; i < containers.ids.size(); ++i) {
     const auto inspected =
@@ -81,6 +83,10 @@ void Report(const Containers& containers, uint64_t available_before_mib, double 
   const double taken_mib = static_cast<double>(available_before_mib) - static_cast<double>(AvailableMib());
   std::printf("| %.0f | %.0f ms | %.1f MiB | %.1f MiB | %.1f MiB | %.1f MiB |\n", copies, fork_ms,
               vmm.Median(), vmm_proportional.Median(), supervisor.Median(), taken_mib / copies);
+  return {.name = "of " + std::to_string(vmm.count()),
+          .parts = {{"VMM and guest, private", vmm.Median()},
+                    {"VMM and guest, share of what is common", vmm_proportional.Median() - vmm.Median()},
+                    {"supervisor, private", supervisor.Median()}}};
 }
 
 }  // namespace
@@ -98,6 +104,7 @@ void Main(const std::vector<std::string>&) {
   std::printf(
       "| copies | time of one | VMM, private | VMM, proportional | supervisor, private | host, each |\n"
       "| --- | --- | --- | --- | --- | --- |\n");
+  std::vector<StackedBar> bars;
   for (const size_t wanted : {size_t{1}, size_t{10}, size_t{FLAGS_count}}) {
     const size_t have = containers.ids.size() - 1;
     if (wanted <= have) continue;
@@ -107,9 +114,11 @@ void Main(const std::vector<std::string>&) {
     }
     const size_t made = containers.ids.size() - 1 - have;
     if (made == 0) break;
-    Report(containers, available_mib,
-           static_cast<double>(MonotonicNs() - start_ns) / 1e6 / static_cast<double>(made));
+    bars.push_back(Report(containers, available_mib,
+                          static_cast<double>(MonotonicNs() - start_ns) / 1e6 / static_cast<double>(made)));
   }
+  if (!FLAGS_svg.empty())
+    WriteStackedBars(FLAGS_svg, "Memory of one copy of an idle container, median", "MiB", bars);
 }
 
 }  // namespace hmvm::bench

@@ -1,52 +1,16 @@
 // Snapshots of running containers: copies that go on from them are whole, and their own.
 #include <set>
-#include <sstream>
 
 #include <nlohmann/json.hpp>
 
-#include "tests/support/container_fixture.h"
+#include "tests/support/counting_fixture.h"
 
 namespace hmvm::test {
 namespace {
 
 using testing::HasSubstr;
-using testing::IsEmpty;
 
-// A container "origin" that counts, and prints every number.
-class ForkTest : public GuestTest {
- protected:
-  void SetUp() override {
-    GuestTest::SetUp();
-    if (IsSkipped()) return;
-    sandbox_->MustHmvm({"run", "-d", "--name", "origin", "busybox", "sh", "-c",
-                        "n=0; while :; do n=$((n+1)); echo $n; echo $n > /tmp/n; sleep 0.02; done"});
-    ASSERT_TRUE(WaitUntil([] { return Count("origin") > 3; }));
-  }
-  void TearDown() override {
-    if (sandbox_ == nullptr) return;
-    for (const std::string& id : Lines(sandbox_->MustHmvm({"ps", "-aq"}))) sandbox_->Hmvm({"rm", "-f", id});
-    EXPECT_THAT(sandbox_->Leftovers(), IsEmpty());
-  }
-  static std::vector<std::string> Lines(const std::string& text) {
-    std::vector<std::string> lines;
-    std::istringstream stream(text);
-    for (std::string line; std::getline(stream, line);) lines.push_back(line);
-    return lines;
-  }
-  static int Count(const std::string& container) {
-    const std::string text = sandbox_->Hmvm({"exec", container, "cat", "/tmp/n"}).out;
-    return text.empty() ? 0 : std::stoi(text);
-  }
-  static bool Counts(const std::string& container) {
-    const int before = Count(container);
-    return WaitUntil([&] { return Count(container) > before; });
-  }
-  static std::string Identity(const std::string& container) {
-    return sandbox_->MustHmvm({"exec", container, "sh", "-c",
-                               "hostname; cat /etc/hostname /etc/machine-id /proc/sys/kernel/random/uuid; "
-                               "head -c 16 /dev/urandom | od -An -tx1"});
-  }
-};
+class ForkTest : public CountingTest {};
 
 TEST_F(ForkTest, CopiesGoOnFromWhereTheOriginWasAndNoTwoAreAlike) {
   constexpr size_t kCopies = 3;

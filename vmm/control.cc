@@ -51,6 +51,11 @@ Control::Control(EventLoop& loop, Machine& machine, UniqueFd files, uint64_t sta
       kService, "Resume", [this](const auto&, TtrpcServer::Responder<vmm::v1::ResumeResponse> respond) {
         respond(Answer<vmm::v1::ResumeResponse>(machine_.Resume()));
       });
+  server_.Handle<vmm::v1::SnapshotRequest, vmm::v1::PrepareSnapshotResponse>(
+      kService, "PrepareSnapshot",
+      [this](const auto& request, TtrpcServer::Responder<vmm::v1::PrepareSnapshotResponse> respond) {
+        respond(Answer<vmm::v1::PrepareSnapshotResponse>(PrepareSnapshot(request)));
+      });
   server_.Handle<vmm::v1::SnapshotRequest, vmm::v1::SnapshotResponse>(
       kService, "Snapshot",
       [this](const auto& request, TtrpcServer::Responder<vmm::v1::SnapshotResponse> respond) {
@@ -68,15 +73,21 @@ Control::Control(EventLoop& loop, Machine& machine, UniqueFd files, uint64_t sta
       });
 }
 
-Result<SnapshotReport> Control::Snapshot(const vmm::v1::SnapshotRequest& request) {
-  constexpr size_t kFiles = 2;  // machine.pb, memory
-  if (!files_.valid()) return Error{EINVAL, "there is no channel for the snapshot's files"};
-  HMVM_TRY_ASSIGN(const std::vector<UniqueFd> files, ReceiveFds(files_.get()));
-  if (files.size() != kFiles) return Error{EINVAL, std::to_string(files.size()) + " files for a snapshot"};
-  SnapshotTarget target = {.state_file = files[0].get(),
-                           .memory_file = files[1].get(),
+Result<SnapshotTarget> Control::TargetOf(const vmm::v1::SnapshotRequest& request) {
+  if (!request.prepared()) {
+    constexpr size_t kFiles = 2;  // machine.pb, memory
+    if (!files_.valid()) return Error{EINVAL, "there is no channel for the snapshot's files"};
+    HMVM_TRY_ASSIGN(std::vector<UniqueFd> files, ReceiveFds(files_.get()));
+    if (files.size() != kFiles) return Error{EINVAL, std::to_string(files.size()) + " files for a snapshot"};
+    snapshot_files_ = std::move(files);
+  }
+  if (snapshot_files_.empty()) return Error{EINVAL, "no snapshot was prepared"};
+  SnapshotTarget target = {.state_file = snapshot_files_[0].get(),
+                           .memory_file = snapshot_files_[1].get(),
                            .live = request.live(),
                            .diff_of = {},
+                           .passing = request.passing(),
+                           .prepared = request.prepared(),
                            .stop_after = request.stop_after()};
   if (!request.diff_of().empty()) {
     const std::span<const std::byte> id = std::as_bytes(std::span(request.diff_of()));
@@ -84,7 +95,21 @@ Result<SnapshotReport> Control::Snapshot(const vmm::v1::SnapshotRequest& request
     if (id.size() != parent.size()) return Error{EINVAL, "the parent's memory_id has a wrong length"};
     std::ranges::copy(id, parent.begin());
   }
-  return machine_.Snapshot(target);
+  return target;
+}
+
+Result<> Control::PrepareSnapshot(const vmm::v1::SnapshotRequest& request) {
+  HMVM_TRY_ASSIGN(const SnapshotTarget target, TargetOf(request));
+  auto prepared = machine_.PrepareSnapshot(target);
+  if (!prepared.has_value()) snapshot_files_.clear();
+  return prepared;
+}
+
+Result<SnapshotReport> Control::Snapshot(const vmm::v1::SnapshotRequest& request) {
+  HMVM_TRY_ASSIGN(const SnapshotTarget target, TargetOf(request));
+  auto report = machine_.Snapshot(target);
+  snapshot_files_.clear();
+  return report;
 }
 
 Result<> Control::Serve(UniqueFd socket) {

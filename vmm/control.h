@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <vector>
 
 #include "base/ttrpc/server.h"
 #include "vmm/api/vmm.pb.h"
@@ -20,10 +21,13 @@ class Control {
   Result<> Serve(UniqueFd socket);
 
  private:
+  Result<SnapshotTarget> TargetOf(const vmm::v1::SnapshotRequest& request);
+  Result<> PrepareSnapshot(const vmm::v1::SnapshotRequest& request);
   Result<SnapshotReport> Snapshot(const vmm::v1::SnapshotRequest& request);
 
   Machine& machine_;
   const UniqueFd files_;
+  std::vector<UniqueFd> snapshot_files_;  // of the one under way
   const uint64_t started_monotonic_ns_;
   TtrpcServer server_;
 };

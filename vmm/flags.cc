@@ -34,6 +34,8 @@ DEFINE_string(memory, "",
               "with --restore: the snapshot's memory files, the full one first, with commas between");
 DEFINE_string(archive, "",
               "an exported snapshot to go on from, in place of --restore and --memory: a path or fd:N");
+DEFINE_string(userfaultfd, "",
+              "with --archive: /dev/userfaultfd, a path or fd:N; without it the system call must be allowed");
 DEFINE_bool(
     memory_verified, false,
     "with --restore: the memory files were restored before and have not been changed since, so do not "
@@ -176,6 +178,7 @@ Result<Flags> ParseFlags(int argc, char** argv) {
   flags.paused = FLAGS_paused;
   if (!FLAGS_archive.empty()) {
     HMVM_TRY_ASSIGN(machine.restore.emplace().archive, OpenNamed("snapshot", FLAGS_archive, O_RDONLY));
+    HMVM_TRY_ASSIGN(machine.restore->userfaultfd, OpenFlag(FLAGS_userfaultfd, O_RDWR));
   } else if (!FLAGS_restore.empty()) {
     HMVM_TRY_ASSIGN(machine.restore, OpenSnapshot(FLAGS_restore, FLAGS_memory));
   } else {

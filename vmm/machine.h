@@ -50,6 +50,7 @@ struct RestoreConfig {
   bool memory_verified = false;   // it has been restored before, and the files have not been changed since
   // In place of both; its memory is unpacked where and when it is touched.
   std::optional<NamedFile> archive;
+  UniqueFd userfaultfd;  // for the archive: see LazyLoader
   // The archive turns out to be damaged, or can't be read any more: called from a thread of the machine's,
   // while others wait for memory and can't be stopped. It must not return.
   std::function<void(const Error&)> on_memory_lost;
@@ -77,6 +78,8 @@ struct SnapshotTarget {
   int memory_file = -1;
   bool live = false;                    // see MemorySaver
   std::optional<MemoryFileId> diff_of;  // the last snapshot's
+  bool passing = false;                 // see MemorySaver
+  bool prepared = false;                // PrepareSnapshot() was called with it
   bool stop_after = false;  // without an error the machine ends there, and executes no more of the guest
 };
 
@@ -119,6 +122,8 @@ class Machine {
   Result<> Pause();
   // EBUSY: it is not paused.
   Result<> Resume();
+  // What of a live snapshot is done while the guest runs. An error, or no Snapshot() after it, does no harm.
+  Result<> PrepareSnapshot(const SnapshotTarget& target);
   // Writes all there is of the machine into files, held meanwhile (live: at the end); they are not fsynced. A
   // machine that is paused stays so. With an error, the machine goes on and the files are of no use.
   Result<SnapshotReport> Snapshot(const SnapshotTarget& target);

@@ -87,8 +87,9 @@ Result<std::unique_ptr<Machine>> Machine::Restore(MachineConfig config) {
   std::future<Result<>> verified;
   if (archive) {
     machine->archive_ = std::move(source.archive);
-    HMVM_TRY_ASSIGN(machine->loader_, LazyLoader::Start(std::move(*archive), machine->MemoryAreas(),
-                                                        std::move(source.on_memory_lost)));
+    HMVM_TRY_ASSIGN(machine->loader_,
+                    LazyLoader::Start(std::move(*archive), machine->MemoryAreas(), source.userfaultfd,
+                                      std::move(source.on_memory_lost)));
   } else {
     HMVM_TRY(MapMemory(map, files, machine->MemoryAreas()));
     // Read beside all that follows; the guest does not run before it is found whole. Not earlier: once there
@@ -172,12 +173,17 @@ void Machine::MakeMemorySaver(PageRuns mapped) {
       std::move(mapped));
 }
 
+Result<> Machine::PrepareSnapshot(const SnapshotTarget& target) {
+  return memory_saver_->BeforePause({.file = target.memory_file,
+                                     .name = "the file of the snapshot's memory",
+                                     .live = target.live && !is_paused(),
+                                     .diff_of = target.diff_of,
+                                     .passing = target.passing});
+}
+
 Result<SnapshotReport> Machine::Snapshot(const SnapshotTarget& target) {
   const bool was_paused = is_paused();
-  HMVM_TRY(memory_saver_->BeforePause({.file = target.memory_file,
-                                       .name = "the file of the snapshot's memory",
-                                       .live = target.live && !was_paused,
-                                       .diff_of = target.diff_of}));
+  if (!target.prepared) HMVM_TRY(PrepareSnapshot(target));
   const uint64_t start_ns = NowNs(CLOCK_MONOTONIC);
   if (!was_paused) HMVM_TRY(Pause());
   auto state = SaveState();

@@ -42,6 +42,8 @@ struct Typed {
   std::vector<std::string> filters;
 };
 
+constexpr char kSnapshotOrFile[] = "Its name; a word with a / is the path of an exported one";
+
 // CLI11's help with a first line of ours: it does not know of the words behind the options of `run` and
 // `exec`.
 class UsageFormatter : public CLI::Formatter {
@@ -686,8 +688,9 @@ class Parser {
     group->set_help_flag("-h,--help", "Show this text");
     group->require_subcommand(1);
     CLI::App* create = Add(
-        "create", "Write a running container to disk; it goes on", "snapshot create CONTAINER NAME",
-        "  hmvm snapshot create web before-upgrade",
+        "create", "Write a running container to disk; it goes on", "snapshot create [OPTIONS] CONTAINER NAME",
+        "  hmvm snapshot create web before-upgrade\n"
+        "  hmvm snapshot create --diff-of before-upgrade web after-upgrade",
         [this]() -> Result<> {
           line_.command = snapshot_create_;
           return {};
@@ -695,6 +698,8 @@ class Parser {
         group);
     create->add_option("CONTAINER", snapshot_create_.container, "Name or id")->required();
     create->add_option("NAME", snapshot_create_.name, "A name for the snapshot")->required();
+    create->add_option("--diff-of", snapshot_create_.diff_of,
+                       "Write only what has changed since this one, the container's last");
     CLI::App* ls = Add(
         "ls", "List snapshots", "snapshot ls [OPTIONS]",
         "  hmvm snapshot ls\n  hmvm snapshot ls --format json",
@@ -708,33 +713,74 @@ class Parser {
     AddFormat(ls);
     CLI::App* inspect = Add(
         "inspect", "Show what a snapshot is of, as JSON", "snapshot inspect SNAPSHOT",
-        "  hmvm snapshot inspect before-upgrade",
+        "  hmvm snapshot inspect before-upgrade\n"
+        "  hmvm snapshot inspect ./web.zst",
         [this]() -> Result<> {
           line_.command = snapshot_inspect_;
           return {};
         },
         group);
-    inspect->add_option("SNAPSHOT", snapshot_inspect_.name, "Its name")->required();
+    inspect->add_option("SNAPSHOT", snapshot_inspect_.name, kSnapshotOrFile)->required();
     CLI::App* rm = Add(
-        "rm", "Remove snapshots; containers that went on from them stay", "snapshot rm SNAPSHOT...",
-        "  hmvm snapshot rm before-upgrade",
+        "rm", "Remove snapshots; diffs of them and containers that went on from them stay",
+        "snapshot rm SNAPSHOT...", "  hmvm snapshot rm before-upgrade",
         [this]() -> Result<> {
           line_.command = snapshot_rm_;
           return {};
         },
         group);
     rm->add_option("SNAPSHOT", snapshot_rm_.names, "Names")->required();
+    AddSnapshotFiles(group);
     group->footer("Examples:\n  hmvm snapshot create web before-upgrade\n  hmvm restore before-upgrade");
+  }
+
+  void AddSnapshotFiles(CLI::App* group) {
+    CLI::App* to_file = Add(
+        "export", "Put a snapshot into one compressed file; of a diff, all that it builds on, too",
+        "snapshot export SNAPSHOT FILE",
+        "  hmvm snapshot export before-upgrade web.zst\n"
+        "  hmvm snapshot export before-upgrade - | ssh other 'cat > web.zst'",
+        [this]() -> Result<> {
+          line_.command = snapshot_export_;
+          return {};
+        },
+        group);
+    to_file->add_option("SNAPSHOT", snapshot_export_.name, "Its name")->required();
+    to_file->add_option("FILE", snapshot_export_.path, "Where to; - for standard output")->required();
+    CLI::App* import = Add(
+        "import", "Take a snapshot from a file that `export` wrote", "snapshot import FILE [NAME]",
+        "  hmvm snapshot import web.zst\n"
+        "  hmvm snapshot import web.zst before-upgrade",
+        [this]() -> Result<> {
+          line_.command = snapshot_import_;
+          return {};
+        },
+        group);
+    import->add_option("FILE", snapshot_import_.path, "The file")->required();
+    import->add_option("NAME", snapshot_import_.name,
+                       "A name for the snapshot (default: the file's, without .zst)");
+    CLI::App* merge = Add(
+        "merge", "Make a full snapshot of a diff and those that it builds on", "snapshot merge SNAPSHOT NAME",
+        "  hmvm snapshot merge after-upgrade whole; hmvm snapshot rm before-upgrade after-upgrade",
+        [this]() -> Result<> {
+          line_.command = snapshot_merge_;
+          return {};
+        },
+        group);
+    merge->add_option("SNAPSHOT", snapshot_merge_.name, "Its name")->required();
+    merge->add_option("NAME", snapshot_merge_.merged, "A name for the full one")->required();
   }
 
   void AddRestore() {
     CLI::App* restore =
         Add("restore", "Make a container that goes on from a snapshot", "restore [OPTIONS] SNAPSHOT",
-            "  hmvm restore before-upgrade --name web-again", [this]() -> Result<> {
+            "  hmvm restore before-upgrade --name web-again\n"
+            "  hmvm restore ./web.zst        without unpacking it first",
+            [this]() -> Result<> {
               line_.command = restore_;
               return {};
             });
-    restore->add_option("SNAPSHOT", restore_.snapshot, "Its name")->required();
+    restore->add_option("SNAPSHOT", restore_.snapshot, kSnapshotOrFile)->required();
     restore->add_option("--name", restore_.name, "A name for the container");
   }
 
@@ -857,6 +903,9 @@ class Parser {
   SnapshotLsOptions snapshot_ls_;
   SnapshotInspectOptions snapshot_inspect_;
   SnapshotRmOptions snapshot_rm_;
+  SnapshotExportOptions snapshot_export_;
+  SnapshotImportOptions snapshot_import_;
+  SnapshotMergeOptions snapshot_merge_;
   RestoreOptions restore_;
   ForkOptions fork_;
   TemplateBuildOptions template_build_;

@@ -158,6 +158,7 @@ struct TemplateRmOptions {
 struct SnapshotCreateOptions {
   std::string container;
   std::string name;
+  std::string diff_of;  // empty: a full one
 };
 
 struct SnapshotLsOptions {
@@ -173,9 +174,24 @@ struct SnapshotRmOptions {
   std::vector<std::string> names;
 };
 
+struct SnapshotExportOptions {
+  std::string name;
+  std::string path;  // "-": standard output
+};
+
+struct SnapshotImportOptions {
+  std::string path;
+  std::string name;  // empty: the file's
+};
+
+struct SnapshotMergeOptions {
+  std::string name;
+  std::string merged;  // the new one's name
+};
+
 struct RestoreOptions {
-  std::string snapshot;
-  std::string name;  // of the new container
+  std::string snapshot;  // with a '/': an exported one's path
+  std::string name;      // of the new container
 };
 
 struct ForkOptions {
@@ -202,7 +218,8 @@ using Command =
                  StopOptions, KillOptions, RmOptions, WaitOptions, InspectOptions, ImagesOptions,
                  ImageImportOptions, ImageRmOptions, TemplateBuildOptions, TemplateLsOptions,
                  TemplateRmOptions, SnapshotCreateOptions, SnapshotLsOptions, SnapshotInspectOptions,
-                 SnapshotRmOptions, RestoreOptions, ForkOptions, CheckOptions, VersionOptions>;
+                 SnapshotRmOptions, SnapshotExportOptions, SnapshotImportOptions, SnapshotMergeOptions,
+                 RestoreOptions, ForkOptions, CheckOptions, VersionOptions>;
 
 struct CommandLine {
   std::string root = "/var/lib/hmvm";

@@ -54,6 +54,9 @@ Result<int> Execute(const Folders& folders, const SnapshotCreateOptions& options
 Result<int> Execute(const Folders& folders, const SnapshotLsOptions& options);
 Result<int> Execute(const Folders& folders, const SnapshotInspectOptions& options);
 Result<int> Execute(const Folders& folders, const SnapshotRmOptions& options);
+Result<int> Execute(const Folders& folders, const SnapshotExportOptions& options);
+Result<int> Execute(const Folders& folders, const SnapshotImportOptions& options);
+Result<int> Execute(const Folders& folders, const SnapshotMergeOptions& options);
 Result<int> Execute(const Folders& folders, const RestoreOptions& options);
 Result<int> Execute(const Folders& folders, const ForkOptions& options);
 Result<int> Execute(const Folders& folders, const CheckOptions& options);

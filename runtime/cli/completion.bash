@@ -37,7 +37,7 @@ _hmvm() {
                 create:--health-start-period | \
                 exec:-[ewu] | exec:--env | exec:--workdir | exec:--user | logs:-n | logs:--tail | \
                 stop:-t | stop:--time | restart:-t | restart:--time | events:--since | events:--filter | kill:-s | kill:--signal | *:--format | image:--name | \
-                template:--cpus | template:-m | template:--memory | template:--kernel | template:--platform | restore:--name | fork:-n | \
+                template:--cpus | template:-m | template:--memory | template:--kernel | template:--platform | restore:--name | snapshot:--diff-of | fork:-n | \
                 fork:--count) value=1 ;;
             *:-*) ;;
             *) operands=$((operands + 1)) ;;
@@ -56,6 +56,7 @@ _hmvm() {
         ;;
     --platform) words="auto hardware ring3" ;;
     --format) words="table json" ;;
+    --diff-of) words=$(hmvm snapshot ls --quiet 2>/dev/null) ;;
     --restart) words="no on-failure always unless-stopped" ;;
     --stop-signal) words="HUP INT QUIT KILL USR1 USR2 TERM" ;;
     -s | --signal) [ "$command" = kill ] && words="HUP INT QUIT KILL USR1 USR2 TERM STOP CONT" ;;
@@ -109,14 +110,24 @@ _hmvm() {
         ;;
     snapshot)
         if [ "$operands" -eq 0 ]; then
-            words="create ls inspect rm --help"
+            words="create ls inspect rm export import merge --help"
         elif [[ " ${COMP_WORDS[*]} " == *" create "* ]]; then
-            words=$(_hmvm_containers)
+            words="--diff-of --help $(_hmvm_containers)"
+        elif [[ " ${COMP_WORDS[*]} " == *" import "* ||
+            " ${COMP_WORDS[*]} " == *" export "* && $operands -eq 2 || $cur == */* ]]; then
+            mapfile -t COMPREPLY < <(compgen -f -- "$cur")
+            return
         else
             words="--quiet --format --help $(hmvm snapshot ls --quiet 2>/dev/null)"
         fi
         ;;
-    restore) words="--name --help $(hmvm snapshot ls --quiet 2>/dev/null)" ;;
+    restore)
+        if [[ $cur == */* ]]; then
+            mapfile -t COMPREPLY < <(compgen -f -- "$cur")
+            return
+        fi
+        words="--name --help $(hmvm snapshot ls --quiet 2>/dev/null)"
+        ;;
     fork) words="--count --help $(_hmvm_containers)" ;;
     template)
         if [ "$operands" -eq 0 ]; then

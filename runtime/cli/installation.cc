@@ -12,6 +12,7 @@ Result<Installation> Installation::Find() {
   const std::filesystem::path prefix = program.parent_path().parent_path();
   return Installation{.vmm_program = prefix / "libexec/hmvm/hmvm-vmm",
                       .import_program = prefix / "libexec/hmvm/hmvm-import",
+                      .snapshot_program = prefix / "libexec/hmvm/hmvm-snapshot",
                       .kernel = prefix / "share/hmvm/vmlinux",
                       .initramfs = prefix / "share/hmvm/initramfs.cpio"};
 }

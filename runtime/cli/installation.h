@@ -10,6 +10,7 @@ namespace hmvm {
 struct Installation {
   std::string vmm_program;
   std::string import_program;  // what `hmvm image import` becomes
+  std::string snapshot_program;
   std::string kernel;
   std::string initramfs;
 

@@ -36,7 +36,9 @@ void CloseAllBut(const SupervisorInput& input) {
                            input.client_streams.err.get()};
   if (input.files.snapshot.has_value()) {
     kept.push_back(input.files.snapshot->state.get());
-    kept.push_back(input.files.snapshot->memory.get());
+    kept.push_back(input.files.snapshot->archive.get());
+    kept.push_back(input.files.snapshot->userfaultfd.get());
+    for (const UniqueFd& memory : input.files.snapshot->memory) kept.push_back(memory.get());
   }
   std::sort(kept.begin(), kept.end());
   for (size_t i = 0; i < kept.size(); ++i) {
@@ -197,12 +199,11 @@ void AddTemplate(const Folders& folders, const ContainerConfig& config, const In
     HMVM_TRY_ASSIGN(auto snapshot, OpenOrBuild(store, key));
     if (!snapshot.has_value()) return {};
     const int memory = snapshot->memory.get();
-    files.snapshot = MachineSnapshot{
-        .state = std::move(snapshot->machine),
-        .memory = std::move(snapshot->memory),
-        .known_whole = [store, id = key.id, memory] { return store.IsKnownWhole(id, memory); },
-        .note_whole = [store, id = key.id, memory] { store.NoteWhole(id, memory); },
-        .discard = [store, id = key.id] { (void)store.Remove(id); }};
+    files.snapshot.emplace().state = std::move(snapshot->machine);
+    files.snapshot->memory.push_back(std::move(snapshot->memory));
+    files.snapshot->known_whole = [store, id = key.id, memory] { return store.IsKnownWhole(id, memory); };
+    files.snapshot->note_whole = [store, id = key.id, memory] { store.NoteWhole(id, memory); };
+    files.snapshot->discard = [store, id = key.id] { (void)store.Remove(id); };
     return {};
   }();
   // While somebody else builds one, a boot takes no longer than waiting for it. And what can't be booted will

@@ -4,9 +4,12 @@
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#include <xxhash.h>
 
 #include <algorithm>
 #include <filesystem>
+#include <map>
+#include <optional>
 #include <system_error>
 
 #include <nlohmann/json.hpp>
@@ -21,11 +24,22 @@ using nlohmann::ordered_json;
 
 constexpr char kMachine[] = "/machine.pb";
 constexpr char kMemory[] = "/memory";
+constexpr char kParentMemory[] = "/memory.";  // and a number
 constexpr char kContainer[] = "/container.json";
 constexpr const char* kFiles[] = {kMachine, kMemory, kContainer};
 constexpr size_t kContainerLimitBytes = 16 << 20;
-constexpr int kVersion = 1;
+constexpr int kVersion = 2;
+constexpr char kChecksum[] = "checksum";  // XXH3-64 of all else, as Dump() writes it
 constexpr char kDraftPrefix[] = ".draft-";
+
+std::string Dump(const ordered_json& json) {
+  return json.dump(2, ' ', false, ordered_json::error_handler_t::replace);
+}
+
+uint64_t Checksum(const ordered_json& json) {
+  const std::string text = Dump(json);
+  return XXH3_64bits(text.data(), text.size());
+}
 
 Result<> MakeFolder(const std::string& path) {
   std::error_code error;
@@ -41,15 +55,37 @@ void RemoveTree(const std::string& path) {
   fs::remove_all(path, ignored);
 }
 
+// The memory files of a snapshot, in the order of the chain.
+std::vector<std::string> MemoryPaths(const std::string& folder) {
+  std::vector<std::string> paths;
+  for (size_t i = 0; i < kMaxSnapshotChain; ++i) {
+    std::string path = folder + kParentMemory + std::to_string(i);
+    if (::access(path.c_str(), F_OK) < 0) break;
+    paths.push_back(std::move(path));
+  }
+  paths.push_back(folder + kMemory);
+  return paths;
+}
+
 Result<SnapshotFiles> OpenIn(const std::string& folder) {
   SnapshotFiles files;
   HMVM_TRY_ASSIGN(files.machine, OpenFile(folder + kMachine, O_RDONLY));
-  HMVM_TRY_ASSIGN(files.memory, OpenFile(folder + kMemory, O_RDONLY));
+  for (const std::string& path : MemoryPaths(folder)) {
+    HMVM_TRY_ASSIGN(UniqueFd memory, OpenFile(path, O_RDONLY));
+    files.memory.push_back(std::move(memory));
+  }
   HMVM_TRY_ASSIGN(const std::string text, ReadFile(folder + kContainer, kContainerLimitBytes));
   auto container = DecodeSnapshotContainer(text);
   if (!container.has_value()) return Wrap("'" + folder + kContainer + "'", container.error());
   files.container = std::move(*container);
   return files;
+}
+
+using FileIdentity = std::pair<dev_t, ino_t>;
+std::optional<FileIdentity> IdentityOf(const std::string& path) {
+  struct stat status = {};
+  if (::stat(path.c_str(), &status) < 0) return std::nullopt;
+  return FileIdentity(status.st_dev, status.st_ino);
 }
 
 Result<> Sync(const std::string& path) {
@@ -61,21 +97,24 @@ Result<> Sync(const std::string& path) {
 }  // namespace
 
 std::string EncodeSnapshotContainer(const SnapshotContainer& container) {
-  return ordered_json{{"version", kVersion},
-                      {"guest_id", container.guest_id},
-                      {"stdin_stream", container.stdin_stream},
-                      {"stdout_stream", container.stdout_stream},
-                      {"stderr_stream", container.stderr_stream},
-                      {"container", EncodeContainerRecord(container.origin)}}
-             .dump(2, ' ', false, ordered_json::error_handler_t::replace) +
-         "\n";
+  ordered_json json = {{"version", kVersion},
+                       {"guest_id", container.guest_id},
+                       {"stdin_stream", container.stdin_stream},
+                       {"stdout_stream", container.stdout_stream},
+                       {"stderr_stream", container.stderr_stream},
+                       {"container", EncodeContainerRecord(container.origin)}};
+  json[kChecksum] = Checksum(json);
+  return Dump(json) + "\n";
 }
 
 Result<SnapshotContainer> DecodeSnapshotContainer(std::string_view text) {
-  const auto json = ordered_json::parse(text, nullptr, /*allow_exceptions=*/false);
+  auto json = ordered_json::parse(text, nullptr, /*allow_exceptions=*/false);
   SnapshotContainer container;
   try {
     if (json.at("version").get<int>() != kVersion) return Error{0, "it is of another version of hmvm"};
+    const auto checksum = json.at(kChecksum).get<uint64_t>();
+    json.erase(kChecksum);
+    if (checksum != Checksum(json)) return Error{0, "damaged: its checksum is wrong"};
     container.guest_id = json.at("guest_id").get<std::string>();
     container.stdin_stream = json.at("stdin_stream").get<uint64_t>();
     container.stdout_stream = json.at("stdout_stream").get<uint64_t>();
@@ -99,51 +138,75 @@ SnapshotStore::Draft::~Draft() {
   if (store_ != nullptr) RemoveTree(folder_);
 }
 
-Result<SnapshotFiles> SnapshotStore::Draft::Open() const { return OpenIn(folder_); }
+Result<> SnapshotStore::Draft::BuildUpon(const std::string& parent) const {
+  HMVM_TRY(store_->CheckThere(parent));
+  const std::vector<std::string> chain = MemoryPaths(store_->Folder(parent));
+  if (chain.size() >= kMaxSnapshotChain) return Error{EMFILE, "snapshot '" + parent + "'"};
+  for (size_t i = 0; i < chain.size(); ++i) {
+    const std::string link = folder() + kParentMemory + std::to_string(i);
+    if (::link(chain[i].c_str(), link.c_str()) < 0) {
+      return Error{errno, "link '" + chain[i] + "' to '" + link + "'"};
+    }
+  }
+  return {};
+}
 
-Result<> SnapshotStore::Draft::Commit(const std::string& name) {
+Result<SnapshotFiles> SnapshotStore::Draft::Open() const { return OpenIn(folder()); }
+
+Result<> SnapshotStore::Draft::Commit(const std::string& name) const {
   HMVM_TRY(CheckContainerName(name));
-  for (const char* file : kFiles) HMVM_TRY(Sync(folder_ + file));
+  for (const char* file : kFiles) HMVM_TRY(Sync(folder() + file));
+  HMVM_TRY(Sync(folder()));
   const std::string target = store_->Folder(name);
   // Fails for a folder that is there, as a snapshot's is not empty.
-  if (::rename(folder_.c_str(), target.c_str()) < 0) {
+  if (::rename(folder().c_str(), target.c_str()) < 0) {
     const bool taken = errno == ENOTEMPTY || errno == EEXIST;
     return Error{taken ? EEXIST : errno, "create folder '" + target + "'"};
   }
-  const std::string all = std::exchange(store_, nullptr)->folder_;
-  return Sync(all);
+  return Sync(store_->folder_);
 }
 
 Result<SnapshotStore::Draft> SnapshotStore::Begin() const {
   HMVM_TRY(MakeFolder(folder_));
-  Sweep();
+  HMVM_TRY_ASSIGN(const UniqueFd store_lock, Sweep());
   std::string folder = folder_ + "/" + kDraftPrefix + "XXXXXX";
   if (::mkdtemp(folder.data()) == nullptr) return Error{errno, "create a folder in '" + folder_ + "'"};
   HMVM_TRY_ASSIGN(UniqueFd lock, OpenFile(folder, O_RDONLY | O_DIRECTORY));
   if (::flock(lock.get(), LOCK_EX | LOCK_NB) < 0) return Error{errno, "lock '" + folder + "'"};
-  return Draft(*this, std::move(folder), std::move(lock));
+  Draft draft(*this, std::move(folder), std::move(lock));
+  HMVM_TRY(MakeFolder(draft.folder()));
+  return draft;
 }
 
-// A draft that nobody holds is what a killed command left. One that is just being made may go, too: its maker
-// is told.
-void SnapshotStore::Sweep() const {
+// A draft that nobody holds is what a killed command left. The lock that comes back keeps others from looking
+// for such while one is made, or a snapshot removed.
+Result<UniqueFd> SnapshotStore::Sweep() const {
+  HMVM_TRY_ASSIGN(UniqueFd store_lock, OpenFile(folder_, O_RDONLY | O_DIRECTORY));
+  if (::flock(store_lock.get(), LOCK_EX) < 0) return Error{errno, "lock '" + folder_ + "'"};
+  std::vector<std::string> drafts;
   std::error_code error;
   for (fs::directory_iterator it(folder_, error), end; !error && it != end; it.increment(error)) {
-    const std::string path = it->path().string();
-    if (!it->path().filename().string().starts_with(kDraftPrefix)) continue;
-    const auto lock = OpenFile(path, O_RDONLY | O_DIRECTORY);
-    if (lock.has_value() && ::flock(lock->get(), LOCK_EX | LOCK_NB) == 0) RemoveTree(path);
+    if (it->path().filename().string().starts_with(kDraftPrefix)) drafts.push_back(it->path());
   }
+  for (const std::string& draft : drafts) {
+    const auto lock = OpenFile(draft, O_RDONLY | O_DIRECTORY);
+    if (lock.has_value() && ::flock(lock->get(), LOCK_EX | LOCK_NB) == 0) RemoveTree(draft);
+  }
+  return store_lock;
+}
+
+Result<> SnapshotStore::CheckThere(const std::string& name) const {
+  if (CheckContainerName(name).has_value() && ::access(Folder(name).c_str(), F_OK) == 0) return {};
+  return Error{ENOENT, "snapshot '" + name + "'"};
 }
 
 Result<SnapshotFiles> SnapshotStore::Open(const std::string& name) const {
-  if (!CheckContainerName(name).has_value() || ::access(Folder(name).c_str(), F_OK) < 0) {
-    return Error{ENOENT, "snapshot '" + name + "'"};
-  }
+  HMVM_TRY(CheckThere(name));
   return OpenIn(Folder(name));
 }
 
 Result<std::vector<SnapshotInfo>> SnapshotStore::List() const {
+  (void)Sweep().has_value();  // where there is nothing yet, or we may not, there is nothing to sweep
   std::vector<SnapshotInfo> infos;
   std::error_code error;
   for (fs::directory_iterator it(folder_, error), end; !error && it != end; it.increment(error)) {
@@ -151,8 +214,34 @@ Result<std::vector<SnapshotInfo>> SnapshotStore::List() const {
     if (CheckContainerName(name).has_value()) infos.push_back(Read(name));
   }
   if (error && error.value() != ENOENT) return Error{error.value(), "read folder '" + folder_ + "'"};
+  NameParents(infos);
   std::ranges::sort(infos, std::greater(), &SnapshotInfo::taken_unix_ns);
   return infos;
+}
+
+Result<SnapshotInfo> SnapshotStore::Find(const std::string& name) const {
+  HMVM_TRY(CheckThere(name));
+  HMVM_TRY_ASSIGN(std::vector<SnapshotInfo> infos, List());
+  const auto found = std::ranges::find(infos, name, &SnapshotInfo::name);
+  if (found == infos.end()) return Error{ENOENT, "snapshot '" + name + "'"};
+  return std::move(*found);
+}
+
+// Whose memory it is that a diff has links to.
+void SnapshotStore::NameParents(std::vector<SnapshotInfo>& infos) const {
+  std::map<FileIdentity, std::string> names;
+  for (const SnapshotInfo& info : infos) {
+    if (const auto memory = IdentityOf(Folder(info.name) + kMemory)) names[*memory] = info.name;
+  }
+  for (SnapshotInfo& info : infos) {
+    std::vector<std::string> chain = MemoryPaths(Folder(info.name));
+    chain.pop_back();
+    for (const std::string& path : chain) {
+      const auto parent = IdentityOf(path);
+      const auto named = parent.has_value() ? names.find(*parent) : names.end();
+      info.parents.push_back(named == names.end() ? "" : named->second);
+    }
+  }
 }
 
 SnapshotInfo SnapshotStore::Read(const std::string& name) const {
@@ -174,13 +263,18 @@ SnapshotInfo SnapshotStore::Read(const std::string& name) const {
   return info;
 }
 
+// Taken out of the way first: should we be killed, what is left is a draft that nobody holds.
 Result<> SnapshotStore::Remove(const std::string& name) const {
-  if (!CheckContainerName(name).has_value() || ::access(Folder(name).c_str(), F_OK) < 0) {
-    return Error{ENOENT, "snapshot '" + name + "'"};
+  HMVM_TRY(CheckThere(name));
+  HMVM_TRY_ASSIGN(const UniqueFd store_lock, Sweep());
+  const std::string doomed = folder_ + "/" + kDraftPrefix + "rm-" + name;
+  RemoveTree(doomed);
+  if (::rename(Folder(name).c_str(), doomed.c_str()) < 0) {
+    return Error{errno, "remove folder '" + Folder(name) + "'"};
   }
   std::error_code error;
-  fs::remove_all(Folder(name), error);
-  if (error) return Error{error.value(), "remove folder '" + Folder(name) + "'"};
+  fs::remove_all(doomed, error);
+  if (error) return Error{error.value(), "remove folder '" + doomed + "'"};
   return {};
 }
 

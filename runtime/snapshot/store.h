@@ -1,5 +1,8 @@
 // The snapshots of containers on disk: <root>/snapshots/<name>/ with machine.pb and memory, the machine, and
 // container.json, what of the container is not in it. A snapshot is there whole or not at all.
+//
+// A diff has in its folder the memory of those that it builds on, as hard links: memory.0, the full one,
+// memory.1 and so on. So each snapshot stands for itself, and its parent may go at any time.
 #pragma once
 
 #include <cstdint>
@@ -29,14 +32,19 @@ Result<SnapshotContainer> DecodeSnapshotContainer(std::string_view text);
 // A snapshot's files, open for reading.
 struct SnapshotFiles {
   UniqueFd machine;
-  UniqueFd memory;
+  std::vector<UniqueFd> memory;  // the full one first, then the diffs upon it
   SnapshotContainer container;
 };
+
+// As many as a chain may have: a restore maps all of them.
+inline constexpr size_t kMaxSnapshotChain = 32;
 
 struct SnapshotInfo {
   std::string name;
   int64_t taken_unix_ns = 0;
-  uint64_t disk_bytes = 0;
+  uint64_t disk_bytes = 0;  // without its parents'
+  // Of a diff: the names of those that it builds on, the full one first; empty for one that was removed.
+  std::vector<std::string> parents;
   std::string container;  // the origin's name
   std::string image;
   std::string problem;  // empty: it is whole, as far as can be seen without reading all of it
@@ -53,16 +61,20 @@ class SnapshotStore {
     Draft& operator=(Draft&&) = delete;
     ~Draft();
 
-    const std::string& folder() const { return folder_; }
+    // There, and empty.
+    std::string folder() const { return folder_ + "/snapshot"; }
+    // What is written will be a diff of snapshot `parent`. ENOENT: there is none. EMFILE: its chain is too
+    // long.
+    Result<> BuildUpon(const std::string& parent) const;
     // Opens what has been written; it stays readable when the draft is gone.
     Result<SnapshotFiles> Open() const;
     // fsyncs and gives it its name. EEXIST: the name is taken.
-    Result<> Commit(const std::string& name);
+    Result<> Commit(const std::string& name) const;
 
    private:
     friend class SnapshotStore;
     Draft(const SnapshotStore& store, std::string folder, UniqueFd lock);
-    const SnapshotStore* store_;  // none: moved away or committed
+    const SnapshotStore* store_;  // none: moved away
     std::string folder_;
     UniqueFd lock_;  // says that somebody is at work here
   };
@@ -70,12 +82,15 @@ class SnapshotStore {
 
   // Names are as of containers. ENOENT: there is none.
   Result<SnapshotFiles> Open(const std::string& name) const;
+  Result<SnapshotInfo> Find(const std::string& name) const;
   Result<std::vector<SnapshotInfo>> List() const;  // the newest first
   Result<> Remove(const std::string& name) const;
+  std::string Folder(const std::string& name) const { return folder_ + "/" + name; }
 
  private:
-  std::string Folder(const std::string& name) const { return folder_ + "/" + name; }
-  void Sweep() const;
+  Result<> CheckThere(const std::string& name) const;  // ENOENT
+  Result<UniqueFd> Sweep() const;
+  void NameParents(std::vector<SnapshotInfo>& infos) const;
   SnapshotInfo Read(const std::string& name) const;
 
   std::string folder_;

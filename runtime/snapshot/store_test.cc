@@ -58,6 +58,55 @@ TEST_F(SnapshotStoreTest, CommittedSnapshotIsFoundByItsName) {
   EXPECT_EQ(store_->Open("before").error().code, ENOENT);
 }
 
+// Every place: refused, or a change of white space.
+TEST_F(SnapshotStoreTest, DamagedContainerIsRefusedOrTheSame) {
+  const std::string good = EncodeSnapshotContainer(Container());
+  for (size_t place = 0; place < good.size(); ++place) {
+    std::string damaged = good;
+    damaged[place] ^= 1 << place % 8;
+    const auto decoded = DecodeSnapshotContainer(damaged);
+    if (decoded.has_value()) {
+      EXPECT_EQ(EncodeSnapshotContainer(*decoded), good) << place;
+    }
+  }
+}
+
+TEST_F(SnapshotStoreTest, DiffOutlivesTheSnapshotsThatItBuildsOn) {
+  const auto create = [&](const std::string& name, const std::string& parent) {
+    const auto draft = store_->Begin().value();
+    if (!parent.empty()) {
+      ASSERT_TRUE(draft.BuildUpon(parent).has_value());
+    }
+    Fill(draft);
+    ASSERT_TRUE(draft.Commit(name).has_value());
+  };
+  create("full", "");
+  create("first", "full");
+  create("second", "first");
+  const auto before = store_->Find("second").value().parents;
+
+  ASSERT_TRUE(store_->Remove("full").has_value());
+
+  EXPECT_EQ(before, (std::vector<std::string>{"full", "first"}));
+  EXPECT_EQ(store_->Find("second").value().parents, (std::vector<std::string>{"", "first"}));
+  EXPECT_EQ(store_->Open("second").value().memory.size(), 3u);
+  EXPECT_EQ(store_->Begin().value().BuildUpon("full").error().code, ENOENT);
+}
+
+TEST_F(SnapshotStoreTest, ChainHasAnEnd) {
+  std::string parent;
+  for (size_t i = 0; i < kMaxSnapshotChain; ++i) {
+    const auto draft = store_->Begin().value();
+    if (i > 0) {
+      ASSERT_TRUE(draft.BuildUpon(parent).has_value());
+    }
+    Fill(draft);
+    parent = "s" + std::to_string(i);
+    ASSERT_TRUE(draft.Commit(parent).has_value());
+  }
+  EXPECT_EQ(store_->Begin().value().BuildUpon(parent).error().code, EMFILE);
+}
+
 TEST_F(SnapshotStoreTest, NameIsTakenOnce) {
   auto draft = store_->Begin().value();
   auto other = store_->Begin().value();
@@ -76,6 +125,9 @@ TEST_F(SnapshotStoreTest, UncommittedAndAbandonedDraftsGo) {
     const auto other = store_->Begin().value();
     EXPECT_TRUE(std::filesystem::exists(draft.folder()));
   }
+  EXPECT_TRUE(std::filesystem::is_empty(folder_));
+  std::filesystem::create_directories(folder_ + "/.draft-killed");
+  EXPECT_TRUE(store_->List().value().empty());
   EXPECT_TRUE(std::filesystem::is_empty(folder_));
 }
 

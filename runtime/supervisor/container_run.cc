@@ -217,7 +217,8 @@ ContainerRun::Outcome ContainerRun::AwaitFirstProcess() {
 }
 
 Result<vmm::v1::SnapshotResponse> ContainerRun::Snapshot(const std::string& folder,
-                                                         SnapshotContainer container) {
+                                                         SnapshotContainer container,
+                                                         vmm::v1::SnapshotRequest request) {
   container.guest_id = guest_id();
   container.stdin_stream = pumps_->stdin_stream();
   container.stdout_stream = pumps_->stdout_stream();
@@ -225,9 +226,12 @@ Result<vmm::v1::SnapshotResponse> ContainerRun::Snapshot(const std::string& fold
   HMVM_TRY(WriteFileAtomic(folder + "/container.json", EncodeSnapshotContainer(container), 0600));
   HMVM_TRY_ASSIGN(const UniqueFd state, OpenFile(folder + "/machine.pb", O_RDWR | O_CREAT | O_EXCL, 0600));
   HMVM_TRY_ASSIGN(const UniqueFd memory, OpenFile(folder + "/memory", O_RDWR | O_CREAT | O_EXCL, 0600));
+  request.set_live(true);
+  HMVM_TRY(machine_->PrepareSnapshot(state, memory, request));
   // Nothing of the container may run in a restored guest before that is its own.
   HMVM_TRY(agent_->Freeze());
-  auto taken = machine_->Snapshot(state, memory);
+  request.set_prepared(true);
+  auto taken = machine_->Snapshot(request);
   HMVM_TRY(agent_->Thaw());
   return taken;
 }

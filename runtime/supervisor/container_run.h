@@ -78,7 +78,8 @@ class ContainerRun {
   }
   // Fills in a snapshot's folder what is the run's to know, and writes its files. Blocks; on the thread for
   // questions.
-  Result<vmm::v1::SnapshotResponse> Snapshot(const std::string& folder, SnapshotContainer container);
+  Result<vmm::v1::SnapshotResponse> Snapshot(const std::string& folder, SnapshotContainer container,
+                                             vmm::v1::SnapshotRequest request);
   pid_t vmm_pid() const { return machine_->pid(); }
   // Where the time of the start went: CLOCK_MONOTONIC in ns, 0 for what has not happened.
   struct StartTimes {

@@ -12,6 +12,7 @@
 #include "base/fd_channel.h"
 #include "base/file.h"
 #include "runtime/container/size.h"
+#include "runtime/snapshot/store.h"
 
 namespace hmvm {
 namespace {
@@ -26,14 +27,14 @@ constexpr int kVmmGuestPanic = 3;
 enum VmmFd {
   kKernelFd = 3,
   kInitrdFd,
-  kStateFd,
-  kMemoryFd,
+  kStateFd,  // or an archive
   kRootfsFd,
   kVsockFd,
   kAgentFd,
   kControlFd,
   kFilesFd,
-  kConsoleFd
+  kConsoleFd,
+  kFirstMemoryFd
 };
 
 std::string Fd(int number) { return "fd:" + std::to_string(number); }
@@ -103,9 +104,21 @@ Result<std::unique_ptr<Machine>> Machine::Start(EventLoop& loop, const std::stri
     options.fds.emplace_back(file.get(), number);
   };
   if (files.snapshot.has_value() && !boot) {
-    give("--restore=", files.snapshot->state, kStateFd);
-    give("--memory=", files.snapshot->memory, kMemoryFd);
-    if (files.snapshot->known_whole()) options.arguments.push_back("--memory_verified");
+    const MachineSnapshot& snapshot = *files.snapshot;
+    if (snapshot.archive.valid()) {
+      give("--archive=", snapshot.archive, kStateFd);
+      if (snapshot.userfaultfd.valid()) give("--userfaultfd=", snapshot.userfaultfd, kFirstMemoryFd);
+    } else {
+      give("--restore=", snapshot.state, kStateFd);
+      std::string memory = "--memory=";
+      for (size_t i = 0; i < snapshot.memory.size(); ++i) {
+        const int number = kFirstMemoryFd + static_cast<int>(i);
+        memory += (i == 0 ? "" : ",") + Fd(number);
+        options.fds.emplace_back(snapshot.memory[i].get(), number);
+      }
+      options.arguments.push_back(std::move(memory));
+      if (snapshot.known_whole()) options.arguments.push_back("--memory_verified");
+    }
   } else {
     give("--kernel=", files.kernel, kKernelFd);
     give("--initrd=", files.initrd, kInitrdFd);
@@ -153,9 +166,15 @@ Result<> Machine::Resume() const {
   return {};
 }
 
-Result<vmm::v1::SnapshotResponse> Machine::Snapshot(const UniqueFd& state, const UniqueFd& memory) const {
+Result<> Machine::PrepareSnapshot(const UniqueFd& state, const UniqueFd& memory,
+                                  const vmm::v1::SnapshotRequest& request) const {
   HMVM_TRY(SendFds(files_.get(), std::array{state.get(), memory.get()}));
-  return control_->Call<vmm::v1::SnapshotResponse>("hmvm.vmm.v1.Vmm", "Snapshot", vmm::v1::SnapshotRequest());
+  HMVM_TRY(control_->Call<vmm::v1::PrepareSnapshotResponse>("hmvm.vmm.v1.Vmm", "PrepareSnapshot", request));
+  return {};
+}
+
+Result<vmm::v1::SnapshotResponse> Machine::Snapshot(const vmm::v1::SnapshotRequest& request) const {
+  return control_->Call<vmm::v1::SnapshotResponse>("hmvm.vmm.v1.Vmm", "Snapshot", request);
 }
 
 Result<> Machine::OnExit() {
@@ -173,17 +192,29 @@ void Machine::Kill() {
   if (!ended_) (void)process_.Signal(SIGKILL);
 }
 
+namespace {
+
 // The VMM knows its files by number, the user by name.
-std::string Machine::SetUpError(const ContainerConfig& config) const {
-  std::string message(LastLogMessage(vmm_log()));
-  const std::pair<int, std::string> names[] = {
-      {kKernelFd, "'" + config.kernel + "'"}, {kStateFd, "machine.pb"}, {kMemoryFd, "memory"}};
-  for (const auto& [fd, name] : names) {
+std::string WithNames(std::string message, const ContainerConfig& config) {
+  const std::pair<int, std::string> names[] = {{kKernelFd, "'" + config.kernel + "'"},
+                                               {kStateFd, "the snapshot"}};
+  const auto replace = [&message](int fd, const std::string& name) {
     const std::string number = "'" + Fd(fd) + "'";
-    if (const size_t at = message.find(number); at != std::string::npos) {
-      message.replace(at, number.size(), name);
-    }
+    const size_t at = message.find(number);
+    if (at != std::string::npos) message.replace(at, number.size(), name);
+  };
+  for (const auto& [fd, name] : names) replace(fd, name);
+  for (int i = 0; i < static_cast<int>(kMaxSnapshotChain); ++i) {
+    replace(kFirstMemoryFd + i,
+            "the snapshot's memory" + (i == 0 ? "" : ", diff " + std::to_string(i) + ","));
   }
+  return message;
+}
+
+}  // namespace
+
+std::string Machine::SetUpError(const ContainerConfig& config) const {
+  const std::string message = WithNames(std::string(LastLogMessage(vmm_log())), config);
   return message.empty() ? "the virtual machine monitor ended without a word" : Escape(message, 400);
 }
 
@@ -204,7 +235,7 @@ std::string Machine::EndReason(const ContainerConfig& config) const {
       return "the guest's kernel '" + config.kernel + "' panicked" + Quote(PanicReason(console()));
     default:
       return "the virtual machine monitor failed (status " + std::to_string(status) + ")" +
-             Quote(LastLogMessage(vmm_log()));
+             Quote(WithNames(std::string(LastLogMessage(vmm_log())), config));
   }
 }
 

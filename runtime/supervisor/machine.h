@@ -5,6 +5,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "base/event_loop.h"
 #include "base/process.h"
@@ -20,10 +21,12 @@ namespace hmvm {
 
 // A snapshot that a machine goes on from in place of booting.
 struct MachineSnapshot {
-  UniqueFd state;  // machine.pb
-  UniqueFd memory;
-  // Whether `memory` has been read and found whole, and not been written to since; notes that it was found
-  // so.
+  UniqueFd state;                // machine.pb
+  std::vector<UniqueFd> memory;  // the full one first, then the diffs upon it
+  UniqueFd archive;              // an exported one, in place of both
+  UniqueFd userfaultfd;          // with it: /dev/userfaultfd, where there is one
+  // Of a template: whether its memory has been read and found whole, and not been written to since; notes
+  // that it was found so.
   std::function<bool()> known_whole;
   std::function<void()> note_whole;
   // Of a template that turned out to be of no use: removes it.
@@ -67,8 +70,11 @@ class Machine {
   Result<> Pause() const;
   Result<> Resume() const;
 
-  // Writes a snapshot into two empty files; the machine goes on. Blocks; from any thread, one at a time.
-  Result<vmm::v1::SnapshotResponse> Snapshot(const UniqueFd& state, const UniqueFd& memory) const;
+  // A snapshot into two empty files in two steps, as vmm.proto has them; the machine goes on. Both block;
+  // from any thread, one at a time.
+  Result<> PrepareSnapshot(const UniqueFd& state, const UniqueFd& memory,
+                           const vmm::v1::SnapshotRequest& request) const;
+  Result<vmm::v1::SnapshotResponse> Snapshot(const vmm::v1::SnapshotRequest& request) const;
 
   pid_t pid() const { return process_.pid(); }
   bool ended() const { return ended_; }

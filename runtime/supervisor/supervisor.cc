@@ -555,9 +555,12 @@ void Supervisor::HandleSnapshot(const api::SnapshotRequest& request,
   if (run_ == nullptr || record_.status() != Status::kRunning) return respond(NotRunning());
   SnapshotContainer container{.origin = record_, .guest_id = {}};
   run_->Ask<api::SnapshotResponse>(
-      [run = run_.get(), folder = request.folder(), container = std::move(container)](
+      [run = run_.get(), request, container = std::move(container)](
           AgentClient&, const Machine&) -> Result<api::SnapshotResponse> {
-        HMVM_TRY_ASSIGN(const auto taken, run->Snapshot(folder, container));
+        vmm::v1::SnapshotRequest of_machine;
+        of_machine.set_diff_of(request.diff_of());
+        of_machine.set_passing(request.passing());
+        HMVM_TRY_ASSIGN(const auto taken, run->Snapshot(request.folder(), container, std::move(of_machine)));
         api::SnapshotResponse response;
         response.set_pause_ns(taken.pause_ns());
         response.set_bytes_written(taken.bytes_written());

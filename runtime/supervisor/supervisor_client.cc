@@ -53,9 +53,7 @@ Result<> SupervisorClient::Resume() {
   return {};
 }
 
-Result<api::SnapshotResponse> SupervisorClient::Snapshot(const std::string& folder) {
-  api::SnapshotRequest request;
-  request.set_folder(folder);
+Result<api::SnapshotResponse> SupervisorClient::Snapshot(const api::SnapshotRequest& request) {
   return Call<api::SnapshotResponse>("Snapshot", request);
 }
 

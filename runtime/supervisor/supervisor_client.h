@@ -26,7 +26,7 @@ class SupervisorClient {
   Result<supervisor::v1::WaitResponse> Stop(uint64_t timeout_ms, TtrpcClient::Timeout limit = std::nullopt);
   Result<> Pause();
   Result<> Resume();
-  Result<supervisor::v1::SnapshotResponse> Snapshot(const std::string& folder);
+  Result<supervisor::v1::SnapshotResponse> Snapshot(const supervisor::v1::SnapshotRequest& request);
   Result<supervisor::v1::StatsResponse> Stats();
   Result<agent::v1::ListProcessesResponse> ListProcesses();
   Result<supervisor::v1::CountersResponse> Counters();

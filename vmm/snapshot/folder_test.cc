@@ -5,9 +5,11 @@
 
 #include <filesystem>
 #include <random>
+#include <thread>
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <nlohmann/json.hpp>
 
 #include "base/file.h"
 #include "vmm/snapshot/memory_copy.h"
@@ -23,7 +25,7 @@ using testing::IsEmpty;
 
 constexpr uint64_t kPages = 256;
 
-// Two snapshots, "full" and "diff" upon it, as a supervisor would have put them there.
+// Two snapshots, "full" and "diff" upon it, as they are kept.
 class FolderTest : public testing::Test {
  protected:
   void SetUp() override {
@@ -36,6 +38,7 @@ class FolderTest : public testing::Test {
     Fill(7, 1000);
     const PageRun changed[] = {{7, 1}};
     Write("diff", changed);
+    fs::create_hard_link(Path("full") + "/memory", Path("diff") + "/memory.0");
   }
   void TearDown() override { fs::remove_all(dir_); }
 
@@ -87,7 +90,7 @@ class FolderTest : public testing::Test {
 };
 
 TEST_F(FolderTest, ChainIsExportedAndImportedAsOneSnapshot) {
-  const auto exported = ExportSnapshot({Path("full"), Path("diff")}, Path("web.zst"));
+  const auto exported = ExportSnapshot(Path("diff"), Path("web.zst"));
   const auto imported = ImportSnapshot(Path("web.zst"), Path("imported"));
 
   ASSERT_TRUE(exported.has_value()) << exported.error().Message();
@@ -96,8 +99,53 @@ TEST_F(FolderTest, ChainIsExportedAndImportedAsOneSnapshot) {
   EXPECT_THAT(Partials(), IsEmpty());
 }
 
+TEST_F(FolderTest, FileThatIsThereIsReplacedOnlyByAWholeOne) {
+  ASSERT_TRUE(WriteFileAtomic(Path("web.zst"), "of old").has_value());
+  const std::string memory = Path("full") + "/memory";
+  const auto good = ReadFile(memory).value();
+  ASSERT_TRUE(WriteFileAtomic(memory, good.substr(0, good.size() / 2)).has_value());
+
+  EXPECT_FALSE(ExportSnapshot(Path("full"), Path("web.zst")).has_value());
+  EXPECT_EQ(ReadFile(Path("web.zst")).value(), "of old");
+  ASSERT_TRUE(WriteFileAtomic(memory, good).has_value());
+  EXPECT_TRUE(ExportSnapshot(Path("full"), Path("web.zst")).has_value());
+  EXPECT_TRUE(InspectArchive(Path("web.zst")).has_value());
+  EXPECT_FALSE(ExportSnapshot(Path("full"), "/dev/null").has_value());
+  EXPECT_THAT(Partials(), IsEmpty());
+}
+
+TEST_F(FolderTest, ArchiveIsWrittenToAPipeAsToAFile) {
+  ASSERT_TRUE(ExportSnapshot(Path("diff"), Path("web.zst")).has_value());
+  Pipe pipe = MakePipe().value();
+  std::string piped;
+  std::thread reader([&] {
+    for (char buffer[4096];;) {
+      const ssize_t got = ::read(pipe.read.get(), buffer, sizeof(buffer));
+      if (got <= 0) return;
+      piped.append(buffer, static_cast<size_t>(got));
+    }
+  });
+  const auto exported = ExportSnapshotTo(Path("diff"), pipe.write.get(), "pipe");
+  pipe.write.reset();
+  reader.join();
+
+  EXPECT_TRUE(exported.has_value());
+  EXPECT_EQ(piped, ReadFile(Path("web.zst")).value());
+}
+
+TEST_F(FolderTest, ArchiveTellsWhatItIs) {
+  ASSERT_TRUE(ExportSnapshot(Path("diff"), Path("web.zst")).has_value());
+
+  const auto report = nlohmann::json::parse(InspectArchive(Path("web.zst")).value());
+
+  EXPECT_EQ(report["machine"]["platform"], "ring3");
+  EXPECT_EQ(report["machine"]["memory_files"], 1);
+  EXPECT_EQ(report["files"]["container.json"], "{\"name\": \"diff\"}");
+  EXPECT_THAT(InspectArchive(Path("diff") + "/memory").error().what, HasSubstr("is no exported snapshot"));
+}
+
 TEST_F(FolderTest, ChainIsMerged) {
-  const auto merged = MergeSnapshots({Path("full"), Path("diff")}, Path("merged"));
+  const auto merged = MergeSnapshot(Path("diff"), Path("merged"));
 
   ASSERT_TRUE(merged.has_value()) << merged.error().Message();
   ExpectWhole("merged");
@@ -107,21 +155,23 @@ TEST_F(FolderTest, DamagedChainIsRefusedAndLeavesNothing) {
   const UniqueFd file = OpenFile(Path("full") + "/memory", O_RDWR).value();
   ASSERT_EQ(::pwrite(file.get(), "wrong", 5, 50 * kPageBytes), 5);
 
-  const auto exported = ExportSnapshot({Path("full"), Path("diff")}, Path("web.zst"));
-  const auto merged = MergeSnapshots({Path("full"), Path("diff")}, Path("merged"));
+  const auto exported = ExportSnapshot(Path("diff"), Path("web.zst"));
+  const auto merged = MergeSnapshot(Path("diff"), Path("merged"));
 
   ASSERT_FALSE(exported.has_value());
-  EXPECT_THAT(exported.error().what, HasSubstr("full/memory' is corrupt"));
+  EXPECT_THAT(exported.error().what, HasSubstr("diff/memory.0' is corrupt"));
   EXPECT_FALSE(merged.has_value());
   EXPECT_FALSE(fs::exists(Path("web.zst")) || fs::exists(Path("merged")));
   EXPECT_THAT(Partials(), IsEmpty());
 }
 
 TEST_F(FolderTest, DiffWithoutItsParentIsRefused) {
-  const auto exported = ExportSnapshot({Path("diff")}, Path("web.zst"));
+  fs::remove(Path("diff") + "/memory.0");
+
+  const auto exported = ExportSnapshot(Path("diff"), Path("web.zst"));
 
   ASSERT_FALSE(exported.has_value());
-  EXPECT_THAT(exported.error().what, HasSubstr("in 2 files, not 1"));
+  EXPECT_THAT(exported.error().what, HasSubstr("diff/memory.0"));
 }
 
 TEST_F(FolderTest, NamesThatLeadElsewhereAreRefused) {
@@ -129,7 +179,7 @@ TEST_F(FolderTest, NamesThatLeadElsewhereAreRefused) {
   const MemoryMap whole = SumMemory(map_, memory_.regions()).value();
   snapshot::MachineState state;
   *state.mutable_memory() = whole.ToManifest();
-  for (const std::string name : {"../escaped", "memory", ".hidden", ""}) {
+  for (const std::string name : {"../escaped", "memory", "memory.0", ".hidden", ""}) {
     const ArchiveFile files[] = {{"machine.pb", EncodeState(state)}, {name, "x"}};
     const UniqueFd out = OpenFile(Path("evil.zst"), O_RDWR | O_CREAT | O_TRUNC, 0600).value();
     ASSERT_TRUE(WriteArchive(out.get(), "evil.zst", files, whole, memory_.regions()).has_value());
@@ -140,7 +190,7 @@ TEST_F(FolderTest, NamesThatLeadElsewhereAreRefused) {
 }
 
 TEST_F(FolderTest, FolderThatIsThereIsLeftAlone) {
-  ASSERT_TRUE(ExportSnapshot({Path("full")}, Path("web.zst")).has_value());
+  ASSERT_TRUE(ExportSnapshot(Path("full"), Path("web.zst")).has_value());
 
   const auto imported = ImportSnapshot(Path("web.zst"), Path("diff"));
 

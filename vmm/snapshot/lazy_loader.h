@@ -21,8 +21,10 @@ class LazyLoader {
   // `areas`, fresh anonymous memory that outlives this, are the archive's from here on: whoever touches them
   // first, guest or VMM, waits for the frame. `on_error` is called at most once, from the loader's thread,
   // when the archive can't be read any more: who waits then goes on waiting until this object is gone. EPERM
-  // and ENOSYS: the host grants no userfaultfd.
+  // and ENOSYS: the host grants no userfaultfd. `device`: /dev/userfaultfd, open, or none; a process without
+  // privileges gets one through it alone.
   static Result<std::unique_ptr<LazyLoader>> Start(Archive archive, std::span<const MemoryArea> areas,
+                                                   const UniqueFd& device,
                                                    std::function<void(Error)> on_error);
   // Ends the thread. What has not been loaded is zero from here on.
   ~LazyLoader();
@@ -37,7 +39,7 @@ class LazyLoader {
         areas_(areas.begin(), areas.end()),
         on_error_(std::move(on_error)),
         loaded_(archive_.frames()) {}
-  Result<> Open();
+  Result<> Open(const UniqueFd& device);
   Result<> Register();
   void Run();
   Result<> LoadAll();

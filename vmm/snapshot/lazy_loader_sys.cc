@@ -20,10 +20,11 @@ uint64_t AddressOf(const std::byte* place) { return reinterpret_cast<uint64_t>(p
 }  // namespace
 
 Result<std::unique_ptr<LazyLoader>> LazyLoader::Start(Archive archive, std::span<const MemoryArea> areas,
+                                                      const UniqueFd& device,
                                                       std::function<void(Error)> on_error) {
   HMVM_TRY(archive.memory().CheckAreas(areas));
   std::unique_ptr<LazyLoader> loader(new LazyLoader(std::move(archive), areas, std::move(on_error)));
-  HMVM_TRY(loader->Open());
+  HMVM_TRY(loader->Open(device));
   HMVM_TRY(loader->Register());
   loader->thread_ = std::thread([loader = loader.get()] { loader->Run(); });
   return loader;
@@ -35,10 +36,12 @@ LazyLoader::~LazyLoader() {
   thread_.join();
 }
 
-Result<> LazyLoader::Open() {
+Result<> LazyLoader::Open(const UniqueFd& device) {
   stop_ = UniqueFd(::eventfd(0, EFD_CLOEXEC));
   if (!stop_.valid()) return Error{errno, "eventfd"};
-  userfaultfd_ = UniqueFd(static_cast<int>(::syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK)));
+  constexpr int kFlags = O_CLOEXEC | O_NONBLOCK;
+  userfaultfd_ = UniqueFd(device.valid() ? ::ioctl(device.get(), USERFAULTFD_IOC_NEW, kFlags)
+                                         : static_cast<int>(::syscall(SYS_userfaultfd, kFlags)));
   if (!userfaultfd_.valid())
     return Error{errno, "userfaultfd, which a restore from an exported snapshot needs"};
   uffdio_api api = {.api = UFFD_API, .features = 0, .ioctls = 0};

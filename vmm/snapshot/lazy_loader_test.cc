@@ -38,7 +38,7 @@ class LazyLoaderTest : public testing::Test {
   // Starts loading; skips the test where the host does not let us.
   std::unique_ptr<LazyLoader> Start() {
     auto loader = LazyLoader::Start(Archive::Open(packed_.get(), "web.zst").value(), restored_.regions(),
-                                    [this](Error error) { error_.set_value(std::move(error)); });
+                                    UniqueFd(), [this](Error error) { error_.set_value(std::move(error)); });
     if (!loader.has_value()) {
       EXPECT_TRUE(loader.error().code == EPERM || loader.error().code == ENOSYS) << loader.error().Message();
       return nullptr;

@@ -1,8 +1,11 @@
 // hmvm-snapshot: snapshots from one form into another, for whoever keeps them. No machine is needed.
+#include <unistd.h>
+
 #include <string>
 #include <vector>
 
 #include "base/escape.h"
+#include "base/file.h"
 #include "base/log.h"
 #include "vmm/snapshot/folder.h"
 
@@ -10,18 +13,24 @@ namespace hmvm {
 namespace {
 
 constexpr char kUsage[] =
-    "usage: hmvm-snapshot export ARCHIVE FOLDER...   one file of the last folder's snapshot\n"
-    "       hmvm-snapshot import ARCHIVE FOLDER      a folder from such a file\n"
-    "       hmvm-snapshot merge NEW_FOLDER FOLDER... one full snapshot in place of a chain\n"
-    "FOLDER... is a full snapshot and the diffs upon it, in this order";
+    "usage: hmvm-snapshot export ARCHIVE FOLDER   one file of a snapshot; -: to standard output\n"
+    "       hmvm-snapshot import ARCHIVE FOLDER   a folder from such a file\n"
+    "       hmvm-snapshot merge NEW_FOLDER FOLDER one full snapshot in place of a chain\n"
+    "       hmvm-snapshot inspect ARCHIVE         what is in such a file, as JSON";
 
 Result<> Run(const std::vector<std::string>& arguments) {
-  if (arguments.size() < 3) return Error{0, kUsage};
+  const std::string command = arguments.empty() ? "" : arguments[0];
+  if (command == "inspect" && arguments.size() == 2) {
+    HMVM_TRY_ASSIGN(const std::string report, InspectArchive(arguments[1]));
+    return WriteAll(STDOUT_FILENO, report);
+  }
+  if (arguments.size() != 3) return Error{0, kUsage};
   const std::string& target = arguments[1];
-  const std::vector<std::string> folders(arguments.begin() + 2, arguments.end());
-  if (arguments[0] == "export") return ExportSnapshot(folders, target);
-  if (arguments[0] == "import" && folders.size() == 1) return ImportSnapshot(target, folders[0]);
-  if (arguments[0] == "merge") return MergeSnapshots(folders, target);
+  const std::string& folder = arguments[2];
+  if (command == "export" && target == "-") return ExportSnapshotTo(folder, STDOUT_FILENO, "standard output");
+  if (command == "export") return ExportSnapshot(folder, target);
+  if (command == "import") return ImportSnapshot(target, folder);
+  if (command == "merge") return MergeSnapshot(folder, target);
   return Error{0, kUsage};
 }
 

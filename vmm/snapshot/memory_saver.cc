@@ -92,8 +92,13 @@ Result<MemoryMap> MemorySaver::AfterPause() {
   writer_.reset();
   copies_ = Mapping();
   // Nothing was collected since the pause: what changes from then on is still in the logs.
-  changed_.Clear();
-  last_ = map;
+  if (!request_.passing) {
+    changed_.Clear();
+    last_ = map;
+  } else if (!last_.has_value()) {
+    changed_.Clear();
+    HMVM_TRY(dirty_->Stop());
+  }
   return map;
 }
 

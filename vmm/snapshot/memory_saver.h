@@ -27,6 +27,8 @@ struct MemorySaveRequest {
   bool live = false;
   // The identity of the last snapshot, which this is to be a diff of; none: a full one.
   std::optional<MemoryFileId> diff_of;
+  // It is not the last snapshot to the next request; without one before it, tracking ends with it.
+  bool passing = false;
 };
 
 // What a snapshot took, in pages.

@@ -52,10 +52,13 @@ class MemorySaverTest : public testing::Test {
   }
 
   // Takes one into a new file, with nothing going on meanwhile.
-  Result<MemoryMap> Save(bool live, std::optional<MemoryFileId> diff_of) {
+  Result<MemoryMap> Save(bool live, std::optional<MemoryFileId> diff_of, bool passing = false) {
     files_.emplace_back(::memfd_create("memory", MFD_CLOEXEC));
-    HMVM_TRY(saver_.BeforePause(
-        {.file = files_.back().get(), .name = "memory", .live = live, .diff_of = diff_of}));
+    HMVM_TRY(saver_.BeforePause({.file = files_.back().get(),
+                                 .name = "memory",
+                                 .live = live,
+                                 .diff_of = diff_of,
+                                 .passing = passing}));
     HMVM_TRY(saver_.WhilePaused());
     return saver_.AfterPause();
   }
@@ -104,6 +107,29 @@ TEST_F(MemorySaverTest, DiffOfAnotherThanTheLastIsRefused) {
 
   ASSERT_FALSE(diff.has_value());
   EXPECT_THAT(diff.error().what, HasSubstr("take a full one"));
+}
+
+TEST_F(MemorySaverTest, PassingSnapshotComesBetweenNoDiffAndItsParent) {
+  for (uint64_t page = 0; page < 100; ++page) Fill(page, 1);
+  const MemoryMap full = Save(false, std::nullopt).value();
+  Fill(5, 9);
+  const MemoryMap passing = Save(true, std::nullopt, /*passing=*/true).value();
+  EXPECT_EQ(Restored(passing, {1}), Content());
+  Fill(6, 9);
+
+  const MemoryMap diff = Save(false, full.files().back().id).value();
+
+  EXPECT_EQ(saver_.report().written_bytes, 2 * kPageBytes);
+  EXPECT_EQ(Restored(diff, {0, 2}), Content());
+}
+
+TEST_F(MemorySaverTest, PassingSnapshotAloneLeavesNoTracking) {
+  Fill(5, 9);
+  const MemoryMap passing = Save(true, std::nullopt, /*passing=*/true).value();
+
+  EXPECT_EQ(Restored(passing, {0}), Content());
+  EXPECT_FALSE(dirty_.tracking());
+  EXPECT_FALSE(Save(false, passing.files().back().id).has_value());
 }
 
 TEST_F(MemorySaverTest, FailedSnapshotForgetsNoChange) {

@@ -3,11 +3,13 @@
 #include <unistd.h>
 #include <xxhash.h>
 
+#include <cstdio>
 #include <cstring>
 
 #include <nlohmann/json.hpp>
 
 #include "base/file.h"
+#include "vmm/snapshot/memory_map.h"
 
 namespace hmvm {
 namespace {
@@ -21,6 +23,19 @@ struct Header {  // little endian, as all of x86
   uint64_t checksum;  // XXH3-64 of the state
 };
 static_assert(sizeof(Header) == 24);
+
+// Names the last file of the machine's memory; empty where the state's manifest is none.
+std::string MemoryIdOf(const snapshot::MachineState& state) {
+  const auto map = MemoryMap::FromManifest(state.memory());
+  std::string hex;
+  if (!map.has_value()) return hex;
+  for (const std::byte byte : map->files().back().id) {
+    char digits[3];
+    std::snprintf(digits, sizeof(digits), "%02x", std::to_integer<unsigned>(byte));
+    hex += digits;
+  }
+  return hex;
+}
 
 }  // namespace
 
@@ -93,7 +108,8 @@ std::string StateReport(const snapshot::MachineState& state) {
                                  {"cpu", state.host().cpu_name()},
                                  {"host_kernel", state.host().kernel_release()},
                                  {"devices", std::move(devices)},
-                                 {"memory_files", state.memory().files_size()}};
+                                 {"memory_files", state.memory().files_size()},
+                                 {"memory_id", MemoryIdOf(state)}};
   // Strings may come from anybody: what is no UTF-8 is shown as such.
   return report.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
 }

@@ -1,0 +1,48 @@
+#include "tests/support/counting_fixture.h"
+
+#include <sstream>
+
+namespace hmvm::test {
+
+using testing::IsEmpty;
+
+void CountingTest::SetUp() {
+  GuestTest::SetUp();
+  if (IsSkipped()) return;
+  sandbox_->MustHmvm({"run", "-d", "--name", "origin", "busybox", "sh", "-c",
+                      "n=0; while :; do n=$((n+1)); echo $n; echo $n > /tmp/n; sleep 0.02; done"});
+  ASSERT_TRUE(WaitUntil([] { return Count("origin") > 3; }));
+}
+
+void CountingTest::TearDown() {
+  if (sandbox_ == nullptr) return;
+  for (const std::string& id : Lines(sandbox_->MustHmvm({"ps", "-aq"}))) sandbox_->Hmvm({"rm", "-f", id});
+  for (const std::string& name : Lines(sandbox_->MustHmvm({"snapshot", "ls", "-q"})))
+    sandbox_->MustHmvm({"snapshot", "rm", name});
+  EXPECT_THAT(sandbox_->Leftovers(), IsEmpty());
+}
+
+std::vector<std::string> CountingTest::Lines(const std::string& text) {
+  std::vector<std::string> lines;
+  std::istringstream stream(text);
+  for (std::string line; std::getline(stream, line);) lines.push_back(line);
+  return lines;
+}
+
+int CountingTest::Count(const std::string& container) {
+  const std::string text = sandbox_->Hmvm({"exec", container, "cat", "/tmp/n"}).out;
+  return text.empty() ? 0 : std::stoi(text);
+}
+
+bool CountingTest::Counts(const std::string& container) {
+  const int before = Count(container);
+  return WaitUntil([&] { return Count(container) > before; });
+}
+
+std::string CountingTest::Identity(const std::string& container) {
+  return sandbox_->MustHmvm({"exec", container, "sh", "-c",
+                             "hostname; cat /etc/hostname /etc/machine-id /proc/sys/kernel/random/uuid; "
+                             "head -c 16 /dev/urandom | od -An -tx1"});
+}
+
+}  // namespace hmvm::test
