@@ -51,6 +51,19 @@ Control::Control(EventLoop& loop, Machine& machine, UniqueFd files, uint64_t sta
       kService, "Resume", [this](const auto&, TtrpcServer::Responder<vmm::v1::ResumeResponse> respond) {
         respond(Answer<vmm::v1::ResumeResponse>(machine_.Resume()));
       });
+  server_.Handle<vmm::v1::DescribeWorkingSetRequest, vmm::v1::WorkingSet>(
+      kService, "DescribeWorkingSet",
+      [this](const auto&, TtrpcServer::Responder<vmm::v1::WorkingSet> respond) {
+        const auto pages = machine_.WorkingSet();
+        if (!pages.has_value()) return respond(pages.error());
+        vmm::v1::WorkingSet response;
+        for (const PageRun& run : pages->runs()) {
+          vmm::v1::PageRun* const added = response.add_runs();
+          added->set_first(run.first);
+          added->set_count(run.count);
+        }
+        respond(std::move(response));
+      });
   server_.Handle<vmm::v1::SnapshotRequest, vmm::v1::PrepareSnapshotResponse>(
       kService, "PrepareSnapshot",
       [this](const auto& request, TtrpcServer::Responder<vmm::v1::PrepareSnapshotResponse> respond) {

@@ -9,6 +9,7 @@
 #include <gflags/gflags.h>
 
 #include "base/file.h"
+#include "vmm/api/vmm.pb.h"
 
 DEFINE_string(kernel, "", "vmlinux or bzImage of the guest: a path or fd:N");
 DEFINE_string(initrd, "", "initial RAM file system: a path or fd:N");
@@ -40,6 +41,8 @@ DEFINE_bool(
     memory_verified, false,
     "with --restore: the memory files were restored before and have not been changed since, so do not "
     "read all of them again to see whether they are damaged");
+DEFINE_string(working_set, "",
+              "with --restore: a path or fd:N of what DescribeWorkingSet answered of an earlier restore");
 DEFINE_bool(paused, false, "hold the machine from its start until the control API resumes it");
 DEFINE_string(files, "", "fd:N, a SOCK_SEQPACKET socket by which files for requests of the control API come");
 DEFINE_string(inspect_snapshot, "", "print what a snapshot's machine.pb says, as JSON, and exit");
@@ -66,11 +69,26 @@ Result<PlatformChoice> ParsePlatform(const std::string& name) {
   return Error{0, "--platform=" + name + ": not one of auto, hardware, ring3"};
 }
 
+// A hint: what is no working set is none.
+PageRuns ReadWorkingSet(const std::string& file) {
+  constexpr size_t kLimitBytes = 1 << 20;
+  PageRuns pages;
+  const auto fd = OpenFlag(file, O_RDONLY);
+  if (!fd.has_value() || !fd->valid()) return pages;
+  std::string text(kLimitBytes, '\0');
+  const auto got = ReadFull(fd->get(), std::as_writable_bytes(std::span(text)));
+  vmm::v1::WorkingSet set;
+  if (!got.has_value() || !set.ParseFromArray(text.data(), static_cast<int>(*got))) return pages;
+  for (const vmm::v1::PageRun& run : set.runs()) pages.Append({run.first(), run.count()});
+  return pages;
+}
+
 Result<RestoreConfig> OpenSnapshot(const std::string& state, const std::string& memory) {
   RestoreConfig config;
   HMVM_TRY_ASSIGN(config.state, OpenNamed("snapshot", state, O_RDONLY));
   if (memory.empty()) return Error{0, "--restore without --memory"};
   config.memory_verified = FLAGS_memory_verified;
+  config.working_set = ReadWorkingSet(FLAGS_working_set);
   for (size_t start = 0; start <= memory.size();) {
     const size_t end = std::min(memory.find(',', start), memory.size());
     HMVM_TRY_ASSIGN(NamedFile file, OpenNamed("snapshot", memory.substr(start, end - start), O_RDONLY));

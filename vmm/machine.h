@@ -51,6 +51,7 @@ struct RestoreConfig {
   // In place of both; its memory is unpacked where and when it is touched.
   std::optional<NamedFile> archive;
   UniqueFd userfaultfd;  // for the archive: see LazyLoader
+  PageRuns working_set;  // that earlier restores have written to: prepared beside all else
   // The archive turns out to be damaged, or can't be read any more: called from a thread of the machine's,
   // while others wait for memory and can't be stopped. It must not return.
   std::function<void(const Error&)> on_memory_lost;
@@ -127,6 +128,8 @@ class Machine {
   // Writes all there is of the machine into files, held meanwhile (live: at the end); they are not fsynced. A
   // machine that is paused stays so. With an error, the machine goes on and the files are of no use.
   Result<SnapshotReport> Snapshot(const SnapshotTarget& target);
+  // Of a restored machine: see CollectWorkingSet().
+  Result<PageRuns> WorkingSet() const;
   bool is_paused() const;
   // Blocks until the end, joins all threads.
   MachineOutcome Wait();
@@ -184,7 +187,9 @@ class Machine {
   std::string device_command_line_;          // "virtio_mmio.device=..." for each of them
   std::unique_ptr<DirtyPages> dirty_pages_;
   std::unique_ptr<MemorySaver> memory_saver_;
-  std::optional<NamedFile> archive_;  // that the loader reads
+  std::optional<TouchedPages> touched_pages_;  // of a restored machine
+  std::jthread working_set_;                   // prepares it
+  std::optional<NamedFile> archive_;           // that the loader reads
   std::unique_ptr<LazyLoader> loader_;
 
   std::atomic<uint64_t> running_monotonic_ns_ = 0;

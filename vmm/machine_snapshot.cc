@@ -9,6 +9,7 @@
 #include "vmm/kvm/write_log.h"
 #include "vmm/machine.h"
 #include "vmm/machine_host.h"
+#include "vmm/memory/working_set.h"
 #include "vmm/snapshot/archive.h"
 #include "vmm/snapshot/host_fit.h"
 #include "vmm/snapshot/memory_map.h"
@@ -92,6 +93,12 @@ Result<std::unique_ptr<Machine>> Machine::Restore(MachineConfig config) {
                                       std::move(source.on_memory_lost)));
   } else {
     HMVM_TRY(MapMemory(map, files, machine->MemoryAreas()));
+    if (!source.working_set.empty()) {
+      machine->working_set_ =
+          std::jthread([pages = std::move(source.working_set), areas = machine->MemoryAreas()] {
+            PrepareWorkingSet(pages.runs(), areas);
+          });
+    }
     // Read beside all that follows; the guest does not run before it is found whole. Not earlier: once there
     // are two threads, the kernel takes an RCU grace period for what the platform asks of it.
     if (!source.memory_verified)
@@ -109,6 +116,7 @@ Result<std::unique_ptr<Machine>> Machine::Restore(MachineConfig config) {
   }
   machine->OpenStatistics();
   machine->MakeMemorySaver(map.AllRuns());
+  if (auto touched = TouchedPages::Open(); touched.has_value()) machine->touched_pages_ = std::move(*touched);
   if (verified.valid()) HMVM_TRY(verified.get());
   return machine;
 }
@@ -206,6 +214,11 @@ Result<SnapshotReport> Machine::Snapshot(const SnapshotTarget& target) {
   }
   HMVM_TRY(written);
   return report;
+}
+
+Result<PageRuns> Machine::WorkingSet() const {
+  if (!touched_pages_.has_value()) return Error{EINVAL, "the machine was not restored, or there is no /proc"};
+  return CollectWorkingSet(*touched_pages_, MemoryAreas());
 }
 
 Result<snapshot::MachineState> Machine::SaveState() const {

@@ -37,6 +37,7 @@ void CloseAllBut(const SupervisorInput& input) {
   if (input.files.snapshot.has_value()) {
     kept.push_back(input.files.snapshot->state.get());
     kept.push_back(input.files.snapshot->archive.get());
+    kept.push_back(input.files.snapshot->working_set.get());
     kept.push_back(input.files.snapshot->userfaultfd.get());
     for (const UniqueFd& memory : input.files.snapshot->memory) kept.push_back(memory.get());
   }
@@ -203,6 +204,12 @@ void AddTemplate(const Folders& folders, const ContainerConfig& config, const In
     files.snapshot->memory.push_back(std::move(snapshot->memory));
     files.snapshot->known_whole = [store, id = key.id, memory] { return store.IsKnownWhole(id, memory); };
     files.snapshot->note_whole = [store, id = key.id, memory] { store.NoteWhole(id, memory); };
+    files.snapshot->working_set = std::move(snapshot->working_set);
+    if (!files.snapshot->working_set.valid()) {
+      files.snapshot->keep_working_set = [store, id = key.id](const std::string& working_set) {
+        store.KeepWorkingSet(id, working_set);
+      };
+    }
     files.snapshot->discard = [store, id = key.id] { (void)store.Remove(id); };
     return {};
   }();

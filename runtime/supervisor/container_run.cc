@@ -210,10 +210,20 @@ ContainerRun::Outcome ContainerRun::AwaitFirstProcess() {
   });
   auto ended = agent_->WaitProcess(guest_id(), "");
   if (!ended.has_value()) return FailedBy(ended.error());
+  KeepWorkingSet();
   pumps_->JoinOutput();
   return {.exit_status = static_cast<int>(ended->exit_status()),
           .failure = {},
           .oom_killed = ended->oom_killed()};
+}
+
+// The first that goes on from a template tells what the others will write to. A container that has written to
+// a lot tells nothing: the VMM refuses.
+void ContainerRun::KeepWorkingSet() {
+  if (!restored_ || files_.snapshot->keep_working_set == nullptr) return;
+  if (const auto pages = machine_->WorkingSet(); pages.has_value()) {
+    files_.snapshot->keep_working_set(pages->SerializeAsString());
+  }
 }
 
 Result<vmm::v1::SnapshotResponse> ContainerRun::Snapshot(const std::string& folder,

@@ -139,6 +139,7 @@ class ContainerRun {
   Outcome DriveFirstProcess();
   Outcome Resume();
   Outcome AwaitFirstProcess();
+  void KeepWorkingSet();
   static Outcome FailedBy(const Error& error);
   void PostOutcome(Outcome outcome);
   void OnOutcome(Outcome outcome);

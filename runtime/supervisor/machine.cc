@@ -34,6 +34,7 @@ enum VmmFd {
   kControlFd,
   kFilesFd,
   kConsoleFd,
+  kWorkingSetFd,
   kFirstMemoryFd
 };
 
@@ -118,6 +119,7 @@ Result<std::unique_ptr<Machine>> Machine::Start(EventLoop& loop, const std::stri
       }
       options.arguments.push_back(std::move(memory));
       if (snapshot.known_whole()) options.arguments.push_back("--memory_verified");
+      if (snapshot.working_set.valid()) give("--working_set=", snapshot.working_set, kWorkingSetFd);
     }
   } else {
     give("--kernel=", files.kernel, kKernelFd);
@@ -175,6 +177,11 @@ Result<> Machine::PrepareSnapshot(const UniqueFd& state, const UniqueFd& memory,
 
 Result<vmm::v1::SnapshotResponse> Machine::Snapshot(const vmm::v1::SnapshotRequest& request) const {
   return control_->Call<vmm::v1::SnapshotResponse>("hmvm.vmm.v1.Vmm", "Snapshot", request);
+}
+
+Result<vmm::v1::WorkingSet> Machine::WorkingSet() const {
+  return control_->Call<vmm::v1::WorkingSet>("hmvm.vmm.v1.Vmm", "DescribeWorkingSet",
+                                             vmm::v1::DescribeWorkingSetRequest(), std::chrono::seconds(1));
 }
 
 Result<> Machine::OnExit() {

@@ -29,6 +29,9 @@ struct MachineSnapshot {
   // that it was found so.
   std::function<bool()> known_whole;
   std::function<void()> note_whole;
+  // Of a template: the pages that its machines write to, as the VMM has told; none: it is to be told, once.
+  UniqueFd working_set;
+  std::function<void(const std::string& working_set)> keep_working_set;
   // Of a template that turned out to be of no use: removes it.
   std::function<void()> discard;
 };
@@ -75,6 +78,10 @@ class Machine {
   Result<> PrepareSnapshot(const UniqueFd& state, const UniqueFd& memory,
                            const vmm::v1::SnapshotRequest& request) const;
   Result<vmm::v1::SnapshotResponse> Snapshot(const vmm::v1::SnapshotRequest& request) const;
+
+  // The pages that the machine has written to since it was restored. Blocks, a second at most; from any
+  // thread.
+  Result<vmm::v1::WorkingSet> WorkingSet() const;
 
   pid_t pid() const { return process_.pid(); }
   bool ended() const { return ended_; }

@@ -23,6 +23,7 @@ using nlohmann::ordered_json;
 
 constexpr char kMachine[] = "/machine.pb";
 constexpr char kMemory[] = "/memory";
+constexpr char kWorkingSet[] = "/working_set";
 constexpr char kInfo[] = "/template.json";
 constexpr char kWhole[] = "/whole";
 constexpr size_t kInfoLimitBytes = 64 << 10;
@@ -98,7 +99,14 @@ Result<std::optional<TemplateFiles>> TemplateStore::Open(const TemplateKey& key)
   if (!machine.has_value()) return machine.error();
   HMVM_TRY_ASSIGN(UniqueFd memory, OpenFile(folder + kMemory, O_RDONLY));
   ::utimensat(AT_FDCWD, folder.c_str(), nullptr, 0);  // failing, it goes earlier than it should: no harm
-  return TemplateFiles{.machine = std::move(*machine), .memory = std::move(memory)};
+  auto working_set = OpenFile(folder + kWorkingSet, O_RDONLY);
+  return TemplateFiles{.machine = std::move(*machine),
+                       .memory = std::move(memory),
+                       .working_set = std::move(working_set).value_or(UniqueFd())};
+}
+
+void TemplateStore::KeepWorkingSet(const std::string& id, const std::string& working_set) const {
+  (void)WriteFileAtomic(Folder(id) + kWorkingSet, working_set, 0600).has_value();
 }
 
 bool TemplateStore::IsKnownWhole(const std::string& id, int memory) const {

@@ -19,6 +19,7 @@ namespace hmvm {
 struct TemplateFiles {
   UniqueFd machine;
   UniqueFd memory;
+  UniqueFd working_set;  // none: not known yet
 };
 
 struct TemplateInfo {
@@ -72,6 +73,9 @@ class TemplateStore {
   };
   // EAGAIN: somebody else is building one.
   Result<Draft> Begin(const TemplateKey& key) const;
+
+  // Which pages machines of the template write to. It may have gone meanwhile: then nothing happens.
+  void KeepWorkingSet(const std::string& id, const std::string& working_set) const;
 
   // The one used last comes first.
   Result<std::vector<TemplateInfo>> List() const;

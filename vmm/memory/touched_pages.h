@@ -17,8 +17,12 @@ class TouchedPages {
 
   // Adds to `pages`, one bit a page of the areas, those that are in memory or in swap.
   Result<> CollectInto(std::span<const MemoryArea> areas, PageBitmap& pages) const;
+  // The same without those that are a file's, as it is mapped.
+  Result<> CollectOwnInto(std::span<const MemoryArea> areas, PageBitmap& pages) const;
 
  private:
+  template <typename Counts>
+  Result<> Collect(std::span<const MemoryArea> areas, PageBitmap& pages, const Counts& counts) const;
   explicit TouchedPages(UniqueFd pagemap) : pagemap_(std::move(pagemap)) {}
 
   UniqueFd pagemap_;

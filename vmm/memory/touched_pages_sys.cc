@@ -4,6 +4,14 @@
 #include "vmm/memory/touched_pages.h"
 
 namespace hmvm {
+namespace {
+
+// Documentation/admin-guide/mm/pagemap.rst: 64 bits a page, of which two say that it is somewhere.
+constexpr uint64_t kPresent = 1ull << 63;
+constexpr uint64_t kSwapped = 1ull << 62;
+constexpr uint64_t kOfFile = 1ull << 61;
+
+}  // namespace
 
 Result<TouchedPages> TouchedPages::Open() {
   HMVM_TRY_ASSIGN(UniqueFd pagemap, OpenFile("/proc/self/pagemap", O_RDONLY));
@@ -11,9 +19,18 @@ Result<TouchedPages> TouchedPages::Open() {
 }
 
 Result<> TouchedPages::CollectInto(std::span<const MemoryArea> areas, PageBitmap& pages) const {
-  // Documentation/admin-guide/mm/pagemap.rst: 64 bits a page, of which these two say that it is somewhere.
-  constexpr uint64_t kPresent = 1ull << 63;
-  constexpr uint64_t kSwapped = 1ull << 62;
+  return Collect(areas, pages, [](uint64_t entry) { return (entry & (kPresent | kSwapped)) != 0; });
+}
+
+Result<> TouchedPages::CollectOwnInto(std::span<const MemoryArea> areas, PageBitmap& pages) const {
+  return Collect(areas, pages, [](uint64_t entry) {
+    return (entry & (kPresent | kSwapped)) != 0 && (entry & kOfFile) == 0;
+  });
+}
+
+template <typename Counts>
+Result<> TouchedPages::Collect(std::span<const MemoryArea> areas, PageBitmap& pages,
+                               const Counts& counts) const {
   std::vector<uint64_t> entries(8192);
   return VisitPages(
       areas, {0, pages.pages()}, [&](std::span<const std::byte> host, uint64_t first) -> Result<> {
@@ -27,7 +44,7 @@ Result<> TouchedPages::CollectInto(std::span<const MemoryArea> areas, PageBitmap
             return Error{got < 0 ? errno : EIO, "read the pagemap"};
           const uint64_t read = static_cast<uint64_t>(got) / sizeof(uint64_t);
           for (uint64_t i = 0; i < read; ++i) {
-            if ((entries[i] & (kPresent | kSwapped)) != 0) pages.Set(first + done + i);
+            if (counts(entries[i])) pages.Set(first + done + i);
           }
           done += read;
         }
