@@ -2,7 +2,10 @@
 
 #include <fcntl.h>
 #include <grp.h>
+#include <linux/capability.h>
 #include <linux/close_range.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <signal.h>
 #include <sys/ioctl.h>
 #include <sys/mount.h>
@@ -13,6 +16,9 @@
 #include <termios.h>
 #include <unistd.h>
 
+#include <cstring>
+
+#include "base/capabilities.h"
 #include "base/file.h"
 #include "guest/agent/accounts.h"
 #include "guest/agent/capabilities.h"
@@ -24,6 +30,9 @@
 
 namespace hmvm::agent {
 namespace {
+
+// What the kernel wants of those who set a filter and may gain privileges by execve(2) later.
+constexpr uint64_t kSetFilter = CapabilityBit(CAP_SYS_ADMIN);
 
 void ResetSignals() {
   ::signal(SIGPIPE, SIG_DFL);  // the only one that the agent ignores; execve(2) sees to those with handlers
@@ -113,14 +122,34 @@ void OwnStdio(uid_t uid) {
   }
 }
 
-Result<> BecomeUser(const Account& account, uint64_t capabilities, bool no_new_privileges) {
+// What execve(2) leaves of the capabilities is bounded by the bounding set; until then the right to set a
+// filter is kept at hand, not in effect.
+Result<> BecomeUser(const Account& account, uint64_t capabilities) {
   HMVM_TRY(LimitBoundingSet(capabilities));
   if (::setgroups(account.groups.size(), account.groups.data()) < 0) return Error{errno, "set groups"};
   if (::setresgid(account.gid, account.gid, account.gid) < 0) return Error{errno, "set group id"};
+  if (::prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0) < 0) return Error{errno, "keep capabilities"};
   if (::setresuid(account.uid, account.uid, account.uid) < 0) return Error{errno, "set user id"};
-  if (account.uid == 0) HMVM_TRY(SetCapabilities(capabilities));
-  if (no_new_privileges && ::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0) {
+  return SetCapabilities(account.uid == 0 ? capabilities : 0, kSetFilter);
+}
+
+// The last thing before execve(2): what follows is under the filter.
+Result<> Confine(const v1::Process& process, uint64_t capabilities) {
+  if (process.no_new_privileges() && ::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0) {
     return Error{errno, "set no_new_privs"};
+  }
+  const std::string& filter = process.seccomp_filter();
+  if (filter.empty()) return SetCapabilities(capabilities, 0);
+  std::vector<sock_filter> instructions(filter.size() / sizeof(sock_filter));
+  if (instructions.size() > BPF_MAXINSNS || filter.size() % sizeof(sock_filter) != 0) {
+    return Error{EINVAL, "a seccomp filter of " + std::to_string(filter.size()) + " bytes"};
+  }
+  std::memcpy(instructions.data(), filter.data(), filter.size());
+  const sock_fprog program = {.len = static_cast<unsigned short>(instructions.size()),
+                              .filter = instructions.data()};
+  HMVM_TRY(SetCapabilities(capabilities | kSetFilter, kSetFilter));
+  if (::syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &program) < 0) {
+    return Error{EINVAL, "the kernel refuses the seccomp filter: " + Reason(errno)};
   }
   return {};
 }
@@ -149,7 +178,7 @@ Result<> Become(const v1::Process& process, const Surroundings& surroundings, co
   const bool first = surroundings.init_pidfd < 0;
   HMVM_TRY(surroundings.namespaces.Enter());
   ::umask(022);
-  if (first) HMVM_TRY(MountProc());
+  if (first) HMVM_TRY(MountProc(surroundings.open_system_paths));
   if (process.terminal()) {
     HMVM_TRY(SetTerminal(process.window(), first, channel));
   } else {
@@ -163,13 +192,15 @@ Result<> Become(const v1::Process& process, const Surroundings& surroundings, co
   HMVM_TRY(EnterDirectory(process.cwd()));
   HMVM_TRY(SetRlimits(process));
   OwnStdio(account.uid);
-  HMVM_TRY(BecomeUser(account, capabilities, process.no_new_privileges()));
+  HMVM_TRY(BecomeUser(account, capabilities));
   const std::vector<std::string> arguments(process.args().begin(), process.args().end());
   HMVM_TRY_ASSIGN(const std::string program,
                   FindProgram(arguments[0], EnvironmentValue(environment, "PATH")));
   // Everything of ours is close-on-exec; this holds even if somebody once forgets.
   ::syscall(SYS_close_range, 3, ~0U, CLOSE_RANGE_CLOEXEC);
-  ::execve(program.c_str(), Pointers(arguments).data(), Pointers(environment).data());
+  const std::vector<char*> argv = Pointers(arguments), envp = Pointers(environment);
+  HMVM_TRY(Confine(process, account.uid == 0 ? capabilities : 0));
+  ::execve(program.c_str(), argv.data(), envp.data());
   return ExecError(program, errno);
 }
 

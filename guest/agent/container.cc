@@ -39,6 +39,7 @@ Result<std::unique_ptr<Container>> Container::Create(EventLoop& loop, StreamRegi
   container->directory_ = std::string(kContainers) + "/" + id;
   container->identity_ = {.hostname = request.hostname().empty() ? id.substr(0, 12) : request.hostname(),
                           .machine_id = machine_id};
+  container->open_system_paths_ = request.open_system_paths();
   ::mkdir(kContainers, 0700);
   if (::mkdir(container->directory_.c_str(), 0700) < 0 && errno != EEXIST) {
     return Error{EBUSY, "create '" + container->directory_ + "'"};
@@ -82,7 +83,8 @@ Result<> Container::Start(const v1::StartProcessRequest& request, ContainerProce
   if (!id.empty() && !running()) return Error{EBUSY, "the container is not running"};
   const int init_pidfd = id.empty() ? -1 : processes_.at("")->pidfd();
   auto process = std::make_unique<ContainerProcess>(loop_, streams_, cgroup_);
-  HMVM_TRY(process->Start(request, {namespaces_, cgroup_.fd(), init_pidfd, identity_.hostname},
+  HMVM_TRY(process->Start(request,
+                          {namespaces_, cgroup_.fd(), init_pidfd, identity_.hostname, open_system_paths_},
                           [this, id, started = std::move(started)](Result<uint32_t> pid) {
                             if (!pid.has_value()) processes_.erase(id);
                             started(std::move(pid));

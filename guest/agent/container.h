@@ -56,6 +56,7 @@ class Container {
   StreamRegistry& streams_;
   std::string directory_;
   Identity identity_;
+  bool open_system_paths_ = false;
   bool layers_mounted_ = false;
   bool has_cgroup_ = false;
   Cgroup cgroup_;

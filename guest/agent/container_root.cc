@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "base/file.h"
+#include "guest/agent/guest_devices.h"
 #include "guest/agent/in_root.h"
 #include "guest/agent/kmsg.h"
 #include "guest/agent/mount_options.h"
@@ -125,9 +126,10 @@ Result<> MountOverlay(const std::string& directory) {
                "lowerdir=" + lower + ",upperdir=" + changes + ",workdir=" + work);
 }
 
-Result<> MountDefault(int root, const DefaultMount& mount) {
+Result<> MountDefault(int root, const DefaultMount& mount, bool writable) {
   HMVM_TRY_ASSIGN(const UniqueFd target, EnsureInRoot(root, mount.target, FileKind::kDirectory));
-  return MountOn(target.get(), mount.type, mount.type, mount.flags, mount.data);
+  const unsigned long flags = writable ? mount.flags & ~static_cast<unsigned long>(MS_RDONLY) : mount.flags;
+  return MountOn(target.get(), mount.type, mount.type, flags, mount.data);
 }
 
 Result<> FillDev(int root) {
@@ -231,12 +233,14 @@ Result<> EnterContainerRoot(const std::string& directory, const v1::CreateContai
   ::umask(0);
   HMVM_TRY_ASSIGN(const UniqueFd root, OpenFile(directory + "/root", O_PATH | O_DIRECTORY));
   for (const DefaultMount& mount : kDefaultMounts) {
-    const auto mounted = MountDefault(root.get(), mount);
+    const auto mounted = MountDefault(root.get(), mount, request.writable_system_mounts());
     if (mounted.has_value()) continue;
     if (mounted.error().code != ENODEV) return mounted.error();
     Log(Severity::kWarning, mounted.error().Message() + ", ignoring");  // a kernel without this file system
   }
   HMVM_TRY(FillDev(root.get()));
+  for (const std::string& device : request.devices()) HMVM_TRY(AddGuestDevice(root.get(), device));
+  if (request.all_devices()) HMVM_TRY(AddGuestDevices(root.get()));
   HMVM_TRY(EnsureInRoot(root.get(), "/proc", FileKind::kDirectory));
   HMVM_TRY(EnsureTmp(root.get()));
   HMVM_TRY(WriteIdentityFiles(directory, identity));
@@ -252,8 +256,9 @@ Result<> EnterContainerRoot(const std::string& directory, const v1::CreateContai
   return {};
 }
 
-Result<> MountProc() {
+Result<> MountProc(bool open) {
   HMVM_TRY(Mount("proc", "/proc", "proc", kStrict, ""));
+  if (open) return {};
   for (const char* path : kReadOnlyPaths) HMVM_TRY(MakeReadOnly(path));
   for (const char* path : kMaskedPaths) HMVM_TRY(MaskPath(path));
   return {};

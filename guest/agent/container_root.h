@@ -21,8 +21,8 @@ void UnmountLayers(const std::string& directory);
 Result<> EnterContainerRoot(const std::string& directory, const v1::CreateContainerRequest& request,
                             const Identity& identity);
 
-// Mounts /proc and hides what docker hides of /proc and /sys; for the first process of the container, once
-// its root has been entered.
-Result<> MountProc();
+// Mounts /proc and hides what docker hides of /proc and /sys, unless that is to be `open`; for the first
+// process of the container, once its root has been entered.
+Result<> MountProc(bool open);
 
 }  // namespace hmvm::agent

@@ -19,6 +19,7 @@ struct Surroundings {
   int cgroup;      // directory
   int init_pidfd;  // of the container's first process; -1: this is the one
   const std::string& hostname;
+  bool open_system_paths;  // the first process leaves /proc and /sys as they are
 };
 
 struct Launched {
