@@ -9,9 +9,9 @@
 
 #include <CLI/CLI.hpp>
 
+#include "base/size.h"
 #include "runtime/container/duration.h"
 #include "runtime/container/process_config.h"
-#include "runtime/container/size.h"
 
 namespace hmvm {
 namespace {
@@ -283,6 +283,7 @@ class Parser {
     run->add_option("--hostname", run_.hostname, "Host name (default: the beginning of the id)");
     run->add_option("--entrypoint", entrypoint_, "Run this instead of the image's entrypoint");
     run->add_flag("--read-only", run_.read_only, "Make the root file system read-only");
+    AddConfinement(run);
     AddMachine(run, run_.kernel, run_.platform);
     AddResources(run);
     run->add_flag("--no-template", run_.no_template,
@@ -301,6 +302,15 @@ class Parser {
     run->add_option("--health-start-period", typed_.health_start_period,
                     "Failures do not count for so long after the start (default: 0s)");
     run->add_flag("--no-healthcheck", run_.health.none, "Without the image's health check");
+  }
+
+  void AddConfinement(CLI::App* run) {
+    AddList(run, "--cap-add", run_.confinement.cap_add, "Add a capability: NET_ADMIN, or ALL");
+    AddList(run, "--cap-drop", run_.confinement.cap_drop, "Take a capability away, or ALL");
+    run->add_flag("--privileged", run_.confinement.privileged,
+                  "All capabilities, system calls, devices and paths, inside its own guest");
+    AddList(run, "--security-opt", run_.confinement.security_opts,
+            "seccomp=FILE|unconfined, no-new-privileges, systempaths=unconfined");
   }
 
   static Result<> TakeDuration(const char* option, const std::string& typed,
@@ -402,6 +412,7 @@ class Parser {
     exec->add_flag("-i,--interactive", exec_.interactive, "Pass standard input on");
     exec->add_flag("-t,--tty", exec_.terminal, "Give the command a terminal");
     AddList(exec, "-e,--env", exec_.env, "Set a variable: NAME=VALUE, or NAME to hand on ours");
+    exec->add_flag("--privileged", exec_.privileged, "With all capabilities and system calls");
     exec->add_option("-w,--workdir", exec_.working_dir, "Working directory (default: the container's)");
     exec->add_option("-u,--user", exec_.user, "User: NAME|UID[:GROUP|GID] (default: the container's)");
     exec_app_ = exec;

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "base/result.h"
+#include "runtime/container/confinement.h"
 #include "runtime/container/health.h"
 #include "runtime/container/resources.h"
 #include "runtime/container/restart_policy.h"
@@ -31,6 +32,7 @@ struct RunOptions {
   uint64_t memory_bytes = uint64_t{256} << 20;
   Resources resources;
   bool read_only = false;
+  ConfinementWishes confinement;
   std::string kernel;
   std::string platform = "auto";
   std::string stop_signal;  // empty: the image's
@@ -83,6 +85,7 @@ struct TopOptions {
 struct ExecOptions {
   bool interactive = false;
   bool terminal = false;
+  bool privileged = false;
   std::vector<std::string> env;
   std::string working_dir;
   std::string user;

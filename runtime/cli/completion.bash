@@ -34,7 +34,7 @@ _hmvm() {
                 create:--platform | create:--restart | create:--stop-signal | create:--cpu-shares | \
                 create:--cpuset-cpus | create:--memory-swap | create:--pids-limit | create:--device-* | \
                 create:--health-cmd | create:--health-interval | create:--health-timeout | create:--health-retries | \
-                create:--health-start-period | \
+                create:--health-start-period | create:--cap-add | create:--cap-drop | create:--security-opt | \
                 exec:-[ewu] | exec:--env | exec:--workdir | exec:--user | logs:-n | logs:--tail | \
                 stop:-t | stop:--time | restart:-t | restart:--time | events:--since | events:--filter | kill:-s | kill:--signal | *:--format | image:--name | \
                 template:--cpus | template:-m | template:--memory | template:--kernel | template:--platform | restore:--name | snapshot:--diff-of | fork:-n | \
@@ -72,14 +72,14 @@ _hmvm() {
     run | create)
         words="--rm --interactive --tty --name --env --env-file --workdir --user --hostname --entrypoint --cpus
                --cpu-shares --cpuset-cpus --memory --memory-swap --pids-limit --device-read-bps --device-write-bps
-               --device-read-iops --device-write-iops --read-only --kernel --platform --no-template --restart --stop-signal --health-cmd
+               --device-read-iops --device-write-iops --cap-add --cap-drop --privileged --security-opt --read-only --kernel --platform --no-template --restart --stop-signal --health-cmd
                --health-interval --health-timeout --health-retries --health-start-period --no-healthcheck --help"
         [ "$command" = run ] && words+=" --detach"
         [[ $cur != -* ]] && words=$(_hmvm_images)
         [ "$operands" -gt 0 ] && words=''
         ;;
     exec)
-        words="--interactive --tty --env --workdir --user --help"
+        words="--interactive --tty --privileged --env --workdir --user --help"
         [[ $cur != -* ]] && words=$(_hmvm_containers)
         [ "$operands" -gt 0 ] && words=''
         ;;

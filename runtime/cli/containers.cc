@@ -9,6 +9,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "base/capabilities.h"
 #include "runtime/cli/commands.h"
 #include "runtime/cli/output.h"
 #include "runtime/output/log_line.h"
@@ -120,6 +121,15 @@ ordered_json ResourceDetails(const Resources& resources) {
           {"device_write_iops", RateDetails(resources.device_write_iops)}};
 }
 
+ordered_json SecurityDetails(const Confinement& confinement) {
+  return {{"privileged", confinement.privileged},
+          {"capabilities", NamesOfCapabilities(confinement.capabilities)},
+          {"seccomp", confinement.seccomp},
+          {"no_new_privileges", confinement.no_new_privileges},
+          {"system_paths", confinement.open_system_paths ? "unconfined" : "masked"},
+          {"devices", confinement.devices}};
+}
+
 // Null where there is no check.
 ordered_json HealthDetails(const ContainerRecord& record) {
   const HealthCheck& check = record.config.health_check;
@@ -174,6 +184,7 @@ ordered_json Details(const ContainerStore& store, const ContainerRecord& record)
           {"cpus", config.cpus},
           {"memory_bytes", config.memory_bytes},
           {"resources", ResourceDetails(config.resources)},
+          {"security", SecurityDetails(config.confinement)},
           {"kernel", config.kernel},
           {"platform", config.platform},
           {"supervisor_pid", running ? record.owner.pid : 0},

@@ -64,6 +64,9 @@ Result<ContainerConfig> MakeConfig(const RunOptions& options, const Image& image
   config.cpus = options.cpus;
   config.memory_bytes = options.memory_bytes;
   config.resources = options.resources;
+  std::vector<std::string> warnings;
+  HMVM_TRY_ASSIGN(config.confinement, Confine(options.confinement, {.seccomp = "default"}, warnings));
+  for (const std::string& warning : warnings) PrintError("warning: " + warning);
   config.terminal = options.terminal;
   config.open_stdin = options.interactive;
   config.read_only = options.read_only;

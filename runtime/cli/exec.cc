@@ -26,6 +26,7 @@ Result<api::ExecRequest> MakeRequest(const ContainerRecord& record, const ExecOp
   if (!options.working_dir.empty()) config.working_dir = options.working_dir;
   if (!options.user.empty()) config.user = options.user;
   config.terminal = options.terminal;
+  if (options.privileged) Unconfine(config.confinement);
   api::ExecRequest request;
   request.set_exec_id("exec-" + std::to_string(NewStreamId()));
   *request.mutable_process() = MakeAgentProcess(config, WindowSizeOf(STDIN_FILENO));

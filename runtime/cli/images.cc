@@ -5,11 +5,11 @@
 
 #include <nlohmann/json.hpp>
 
+#include "base/size.h"
 #include "images/store.h"
 #include "runtime/cli/commands.h"
 #include "runtime/cli/installation.h"
 #include "runtime/cli/output.h"
-#include "runtime/container/size.h"
 
 namespace hmvm {
 namespace {

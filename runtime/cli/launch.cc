@@ -9,9 +9,9 @@
 #include <algorithm>
 
 #include "base/file.h"
+#include "base/size.h"
 #include "runtime/cli/attachment.h"
 #include "runtime/cli/commands.h"
-#include "runtime/container/size.h"
 #include "runtime/supervisor/supervisor.h"
 #include "runtime/supervisor/supervisor_client.h"
 #include "runtime/template/build.h"

@@ -8,12 +8,12 @@
 
 #include "base/file.h"
 #include "base/process.h"
+#include "base/size.h"
 #include "images/store.h"
 #include "runtime/cli/commands.h"
 #include "runtime/cli/launch.h"
 #include "runtime/cli/output.h"
 #include "runtime/cli/snapshot_tool.h"
-#include "runtime/container/size.h"
 #include "runtime/snapshot/store.h"
 #include "runtime/supervisor/machine.h"
 #include "runtime/supervisor/supervisor_client.h"

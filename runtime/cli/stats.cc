@@ -8,9 +8,9 @@
 #include <nlohmann/json.hpp>
 
 #include "base/escape.h"
+#include "base/size.h"
 #include "runtime/cli/commands.h"
 #include "runtime/cli/output.h"
-#include "runtime/container/size.h"
 #include "runtime/supervisor/supervisor_client.h"
 
 namespace hmvm {

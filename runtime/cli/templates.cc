@@ -5,10 +5,10 @@
 
 #include <nlohmann/json.hpp>
 
+#include "base/size.h"
 #include "runtime/cli/commands.h"
 #include "runtime/cli/installation.h"
 #include "runtime/cli/output.h"
-#include "runtime/container/size.h"
 #include "runtime/template/build.h"
 #include "runtime/template/store.h"
 

@@ -85,15 +85,6 @@ Result<> AddEnvFile(const std::string& path, std::vector<std::string>& env) {
   return {};
 }
 
-const std::vector<std::string>& DefaultCapabilities() {
-  static const std::vector<std::string> kCapabilities = {
-      "CAP_CHOWN",   "CAP_DAC_OVERRIDE", "CAP_FSETID",           "CAP_FOWNER",
-      "CAP_MKNOD",   "CAP_NET_RAW",      "CAP_SETGID",           "CAP_SETUID",
-      "CAP_SETFCAP", "CAP_SETPCAP",      "CAP_NET_BIND_SERVICE", "CAP_SYS_CHROOT",
-      "CAP_KILL",    "CAP_AUDIT_WRITE"};
-  return kCapabilities;
-}
-
 Result<int> ParseSignal(std::string_view text) {
   int number = 0;
   const char* end = text.data() + text.size();

@@ -38,9 +38,6 @@ Result<> AddEnvArgument(const std::string& argument, std::vector<std::string>& e
 // The lines of an --env-file: the same, "#" begins a comment line, empty lines are nothing.
 Result<> AddEnvFile(const std::string& path, std::vector<std::string>& env);
 
-// docker's default set of capabilities, as OCI names them.
-const std::vector<std::string>& DefaultCapabilities();
-
 // "SIGTERM", "TERM", "15" -> 15; case does not matter. Real-time signals as numbers or RTMIN+N.
 Result<int> ParseSignal(std::string_view text);
 

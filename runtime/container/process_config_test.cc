@@ -112,7 +112,5 @@ TEST(SignalTest, NamesAndNumbers) {
   }
 }
 
-TEST(CapabilitiesTest, DockersFourteen) { EXPECT_EQ(DefaultCapabilities().size(), 14U); }
-
 }  // namespace
 }  // namespace hmvm

@@ -5,8 +5,12 @@
 
 #include <algorithm>
 #include <array>
+#include <charconv>
+#include <optional>
 
 #include <nlohmann/json.hpp>
+
+#include "base/capabilities.h"
 
 namespace hmvm {
 namespace {
@@ -82,6 +86,41 @@ json EncodeResources(const Resources& resources) {
           {"device_write_bps", EncodeRates(resources.device_write_bps)},
           {"device_read_iops", EncodeRates(resources.device_read_iops)},
           {"device_write_iops", EncodeRates(resources.device_write_iops)}};
+}
+
+std::string ToHex(std::string_view bytes) {
+  static constexpr char kHex[] = "0123456789abcdef";
+  std::string text;
+  text.reserve(2 * bytes.size());
+  for (const char c : bytes) {
+    text += kHex[static_cast<unsigned char>(c) >> 4];
+    text += kHex[static_cast<unsigned char>(c) & 15];
+  }
+  return text;
+}
+
+std::optional<std::string> FromHex(std::string_view text) {
+  if (text.size() % 2 != 0) return std::nullopt;
+  std::string bytes;
+  bytes.reserve(text.size() / 2);
+  for (size_t i = 0; i < text.size(); i += 2) {
+    unsigned byte = 0;
+    const char* const end = text.data() + i + 2;
+    const auto [rest, code] = std::from_chars(text.data() + i, end, byte, 16);
+    if (code != std::errc() || rest != end) return std::nullopt;
+    bytes += static_cast<char>(byte);
+  }
+  return bytes;
+}
+
+json EncodeConfinement(const Confinement& confinement) {
+  return {{"privileged", confinement.privileged},
+          {"capabilities", NamesOfCapabilities(confinement.capabilities)},
+          {"seccomp", EncodeBytes(confinement.seccomp)},
+          {"seccomp_filter", ToHex(confinement.seccomp_filter)},
+          {"no_new_privileges", confinement.no_new_privileges},
+          {"open_system_paths", confinement.open_system_paths},
+          {"devices", EncodeList(confinement.devices)}};
 }
 
 json EncodeHealth(const HealthRecord& health) {
@@ -167,6 +206,27 @@ class Reader {
     reader.Get("device_write_bps", out.device_write_bps);
     reader.Get("device_read_iops", out.device_read_iops);
     reader.Get("device_write_iops", out.device_write_iops);
+  }
+  void Get(const char* key, Confinement& out) {
+    Reader reader = Object(key);
+    std::vector<std::string> capabilities;
+    std::string filter;
+    reader.Get("privileged", out.privileged);
+    reader.Get("capabilities", capabilities);
+    reader.Get("seccomp", out.seccomp);
+    reader.Get("seccomp_filter", filter);
+    reader.Get("no_new_privileges", out.no_new_privileges);
+    reader.Get("open_system_paths", out.open_system_paths);
+    reader.Get("devices", out.devices);
+    out.capabilities = 0;
+    for (const std::string& name : capabilities) {
+      const auto found = FindCapability(name);
+      if (!found.has_value()) return Fail(key);
+      out.capabilities |= *found;
+    }
+    auto bytes = FromHex(filter);
+    if (!bytes.has_value()) return Fail(key);
+    out.seccomp_filter = std::move(*bytes);
   }
   void Get(const char* key, std::chrono::nanoseconds& out) {
     int64_t ns = 0;
@@ -326,6 +386,7 @@ std::string EncodeContainerRecord(const ContainerRecord& record) {
         {"cpus", config.cpus},
         {"memory_bytes", config.memory_bytes},
         {"resources", EncodeResources(config.resources)},
+        {"confinement", EncodeConfinement(config.confinement)},
         {"terminal", config.terminal},
         {"open_stdin", config.open_stdin},
         {"read_only", config.read_only},
@@ -379,6 +440,7 @@ Result<ContainerRecord> DecodeContainerRecord(std::string_view text) {
   config.Get("cpus", record.config.cpus);
   config.Get("memory_bytes", record.config.memory_bytes);
   config.GetIfThere("resources", record.config.resources);
+  config.GetIfThere("confinement", record.config.confinement);
   config.Get("terminal", record.config.terminal);
   config.Get("open_stdin", record.config.open_stdin);
   config.Get("read_only", record.config.read_only);

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "base/result.h"
+#include "runtime/container/confinement.h"
 #include "runtime/container/health.h"
 #include "runtime/container/process_identity.h"
 #include "runtime/container/resources.h"
@@ -30,6 +31,7 @@ struct ContainerConfig {
   uint32_t cpus = 1;        // of the machine
   uint64_t memory_bytes = 0;
   Resources resources;
+  Confinement confinement;
   bool terminal = false;
   bool open_stdin = false;
   bool read_only = false;

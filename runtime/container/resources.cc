@@ -6,7 +6,7 @@
 #include <thread>
 
 #include "base/file.h"
-#include "runtime/container/size.h"
+#include "base/size.h"
 
 namespace hmvm {
 namespace {

@@ -4,6 +4,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/capabilities.h"
 #include "base/file.h"
 #include "runtime/container/process_config.h"
 #include "runtime/supervisor/personality.h"
@@ -58,7 +59,12 @@ agent::v1::Process MakeAgentProcess(const ContainerConfig& config, const agent::
   process.set_user(config.user);
   process.set_terminal(config.terminal);
   if (config.terminal) *process.mutable_window() = window;
-  for (const std::string& capability : DefaultCapabilities()) process.add_capabilities(capability);
+  const Confinement& confinement = config.confinement;
+  for (std::string& name : NamesOfCapabilities(confinement.capabilities)) {
+    process.add_capabilities(std::move(name));
+  }
+  process.set_no_new_privileges(confinement.no_new_privileges);
+  process.set_seccomp_filter(confinement.seccomp_filter);
   return process;
 }
 
@@ -162,6 +168,10 @@ ContainerRun::Outcome ContainerRun::DriveFirstProcess() {
   create.mutable_rootfs()->set_upper_memory_bytes(0);
   create.set_hostname(config.hostname);
   create.set_read_only(config.read_only);
+  create.set_open_system_paths(config.confinement.open_system_paths);
+  create.set_writable_system_mounts(config.confinement.privileged);
+  create.set_all_devices(config.confinement.privileged);
+  for (const std::string& device : config.confinement.devices) create.add_devices(device);
   *create.mutable_resources() = MakeAgentResources(config);
   if (auto created = agent_->CreateContainer(create); !created.has_value()) {
     return FailedBy(Wrap("make the container in the guest", created.error()));

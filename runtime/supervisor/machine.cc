@@ -11,7 +11,7 @@
 #include "base/escape.h"
 #include "base/fd_channel.h"
 #include "base/file.h"
-#include "runtime/container/size.h"
+#include "base/size.h"
 #include "runtime/snapshot/store.h"
 
 namespace hmvm {

@@ -119,7 +119,8 @@ constexpr uint64_t kNamespaceFlags =
     CLONE_NEWNS | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWNET | CLONE_NEWCGROUP;
 
 // Execution domains without effect on other programs, and the question which one it is.
-constexpr uint64_t kPersonalities[] = {PER_LINUX, PER_LINUX32, UNAME26, uint64_t{PER_LINUX32} | UNAME26, 0xffffffff};
+constexpr uint64_t kPersonalities[] = {PER_LINUX, PER_LINUX32, UNAME26, uint64_t{PER_LINUX32} | UNAME26,
+                                       0xffffffff};
 
 // Kinds of sockets that are not: one way past the machine's borders, and one into the kernel's cryptography,
 // which sends too much code to be looked after. Kinds that this kernel does not have say so themselves.

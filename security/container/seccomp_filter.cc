@@ -134,8 +134,8 @@ Result<std::map<int, Decision>> Decide(const SeccompProfile& profile, uint64_t c
       if (!row.checks.empty()) {
         decision.checked.push_back(&row);
       } else if (decision.plain.value_or(row.verdict) != row.verdict) {
-        return Error{EINVAL, "'" + NameOfSyscall(call) + "' is given two answers: " +
-                                 FormatVerdict(*decision.plain) + " and " + FormatVerdict(row.verdict)};
+        return Error{0, "'" + NameOfSyscall(call) + "' is given two answers: " +
+                            FormatVerdict(*decision.plain) + " and " + FormatVerdict(row.verdict)};
       } else {
         decision.plain = row.verdict;
       }
@@ -191,8 +191,8 @@ Result<std::vector<sock_filter>> CompileSeccomp(const SeccompProfile& profile, u
   const Code body = Bisect(spans);
   filter.insert(filter.end(), body.begin(), body.end());
   if (filter.size() > BPF_MAXINSNS) {
-    return Error{E2BIG, "the filter is longer than the " + std::to_string(BPF_MAXINSNS) +
-                            " instructions that the kernel takes"};
+    return Error{0, "the filter is longer than the " + std::to_string(BPF_MAXINSNS) +
+                        " instructions that the kernel takes"};
   }
   return filter;
 }

@@ -15,8 +15,8 @@ namespace hmvm {
 // The filter of `profile` for a container with `capabilities`. Calls are found by bisection, so that what a
 // call costs hardly depends on the profile. Calls of other architectures than x86-64's 64-bit programs kill:
 // the guest's kernel has none. Calls newer than all that the profile names fail with ENOSYS where it forbids
-// the unknown, so that programs fall back to older ones. E2BIG: more than the kernel takes. EINVAL: two rows
-// that contradict each other.
+// the unknown, so that programs fall back to older ones. An error: two rows contradict each other, or it is
+// more than the kernel takes.
 Result<std::vector<sock_filter>> CompileSeccomp(const SeccompProfile& profile, uint64_t capabilities);
 
 // What the agent is sent: the instructions' bytes.

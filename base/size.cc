@@ -1,4 +1,4 @@
-#include "runtime/container/size.h"
+#include "base/size.h"
 
 #include <charconv>
 #include <cstdio>
