@@ -1,6 +1,7 @@
 #include "base/nearest.h"
 
 #include <algorithm>
+#include <cstdint>
 #include <numeric>
 #include <vector>
 
@@ -26,6 +27,12 @@ size_t Distance(std::string_view a, std::string_view b) {
   return row[b.size()];
 }
 
+// Whether somebody left the end of the word out, or another at it.
+bool BeginsLike(std::string_view name, std::string_view candidate) {
+  const auto [end, other] = std::ranges::mismatch(name, candidate);
+  return 3 * static_cast<size_t>(end - name.begin()) >= 2 * name.size() && name.size() > 3;
+}
+
 }  // namespace
 
 std::string DidYouMean(std::string_view name, std::span<const std::string_view> known) {
@@ -33,7 +40,8 @@ std::string DidYouMean(std::string_view name, std::span<const std::string_view> 
   std::string_view nearest;
   size_t least = std::max<size_t>(2, name.size() / 3) + 1;
   for (const std::string_view candidate : known) {
-    const size_t distance = Distance(name, candidate);
+    const size_t distance =
+        std::min(Distance(name, candidate), BeginsLike(name, candidate) ? size_t{2} : SIZE_MAX);
     if (distance < least && distance < candidate.size()) {
       least = distance;
       nearest = candidate;

@@ -12,6 +12,10 @@ TEST(NearestTest, ATypingErrorFindsTheWord) {
   EXPECT_EQ(DidYouMean("secomp", kKnown), "; did you mean 'seccomp'?");
 }
 
+TEST(NearestTest, ABeginningFindsTheWord) {
+  EXPECT_EQ(DidYouMean("capabs", kKnown), "; did you mean 'capabilities'?");
+}
+
 TEST(NearestTest, WhatIsFarFromAllOrTooLongHasNoGuess) {
   EXPECT_EQ(DidYouMean("xyz", kKnown), "");
   EXPECT_EQ(DidYouMean("", kKnown), "");

@@ -93,6 +93,7 @@ class Parser {
     AddRestore();
     AddFork();
     AddTemplate();
+    AddProfile();
     AddCheck();
     AddVersion();
   }
@@ -311,6 +312,9 @@ class Parser {
                   "All capabilities, system calls, devices and paths, inside its own guest");
     AddList(run, "--security-opt", run_.confinement.security_opts,
             "seccomp=FILE|unconfined, no-new-privileges, systempaths=unconfined");
+    run->add_option("--security-profile", run_.security_profile,
+                    "default, strict or a file; see `hmvm profile --help`")
+        ->capture_default_str();
   }
 
   static Result<> TakeDuration(const char* option, const std::string& typed,
@@ -850,6 +854,31 @@ class Parser {
     group->footer("Examples:\n  hmvm template build -m 512m\n  hmvm template ls");
   }
 
+  void AddProfile() {
+    CLI::App* group = app_.add_subcommand("profile", "Check and show security profiles");
+    group->set_help_flag("-h,--help", "Show this text");
+    group->require_subcommand(1);
+    CLI::App* check = Add(
+        "check", "Say what is wrong with profiles", "profile check FILE...", "  hmvm profile check web.yaml",
+        [this]() -> Result<> {
+          line_.command = profile_check_;
+          return {};
+        },
+        group);
+    check->add_option("FILE", profile_check_.files, "Files")->required();
+    CLI::App* show = Add(
+        "show", "Show all that a profile comes to, its defaults included", "profile show PROFILE",
+        "  hmvm profile show strict\n  hmvm profile show web.yaml",
+        [this]() -> Result<> {
+          line_.command = profile_show_;
+          return {};
+        },
+        group);
+    show->add_option("PROFILE", profile_show_.profile, "default, strict or a file")->required();
+    group->footer(
+        "Examples:\n  hmvm profile show strict > web.yaml\n  hmvm run --security-profile web.yaml busybox");
+  }
+
   void AddCheck() {
     CLI::App* check =
         Add("check", "Show what this host offers to microVMs, and what that means", "check [OPTIONS]",
@@ -922,6 +951,8 @@ class Parser {
   TemplateBuildOptions template_build_;
   TemplateLsOptions template_ls_;
   TemplateRmOptions template_rm_;
+  ProfileCheckOptions profile_check_;
+  ProfileShowOptions profile_show_;
   CheckOptions check_;
   VersionOptions version_;
 };

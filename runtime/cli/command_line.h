@@ -32,6 +32,7 @@ struct RunOptions {
   uint64_t memory_bytes = uint64_t{256} << 20;
   Resources resources;
   bool read_only = false;
+  std::string security_profile = "default";
   ConfinementWishes confinement;
   std::string kernel;
   std::string platform = "auto";
@@ -202,6 +203,14 @@ struct ForkOptions {
   uint32_t count = 1;
 };
 
+struct ProfileCheckOptions {
+  std::vector<std::string> files;
+};
+
+struct ProfileShowOptions {
+  std::string profile;  // a name or a file
+};
+
 struct CheckOptions {
   bool json = false;
 };
@@ -215,14 +224,14 @@ struct HelpText {
   std::string text;
 };
 
-using Command =
-    std::variant<HelpText, RunOptions, CreateOptions, StartOptions, RestartOptions, PauseOptions,
-                 ResumeOptions, EventsOptions, StatsOptions, TopOptions, ExecOptions, PsOptions, LogsOptions,
-                 StopOptions, KillOptions, RmOptions, WaitOptions, InspectOptions, ImagesOptions,
-                 ImageImportOptions, ImageRmOptions, TemplateBuildOptions, TemplateLsOptions,
-                 TemplateRmOptions, SnapshotCreateOptions, SnapshotLsOptions, SnapshotInspectOptions,
-                 SnapshotRmOptions, SnapshotExportOptions, SnapshotImportOptions, SnapshotMergeOptions,
-                 RestoreOptions, ForkOptions, CheckOptions, VersionOptions>;
+using Command = std::variant<HelpText, RunOptions, CreateOptions, StartOptions, RestartOptions, PauseOptions,
+                             ResumeOptions, EventsOptions, StatsOptions, TopOptions, ExecOptions, PsOptions,
+                             LogsOptions, StopOptions, KillOptions, RmOptions, WaitOptions, InspectOptions,
+                             ImagesOptions, ImageImportOptions, ImageRmOptions, TemplateBuildOptions,
+                             TemplateLsOptions, TemplateRmOptions, SnapshotCreateOptions, SnapshotLsOptions,
+                             SnapshotInspectOptions, SnapshotRmOptions, SnapshotExportOptions,
+                             SnapshotImportOptions, SnapshotMergeOptions, RestoreOptions, ForkOptions,
+                             ProfileCheckOptions, ProfileShowOptions, CheckOptions, VersionOptions>;
 
 struct CommandLine {
   std::string root = "/var/lib/hmvm";

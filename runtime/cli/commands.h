@@ -59,6 +59,8 @@ Result<int> Execute(const Folders& folders, const SnapshotImportOptions& options
 Result<int> Execute(const Folders& folders, const SnapshotMergeOptions& options);
 Result<int> Execute(const Folders& folders, const RestoreOptions& options);
 Result<int> Execute(const Folders& folders, const ForkOptions& options);
+Result<int> Execute(const Folders& folders, const ProfileCheckOptions& options);
+Result<int> Execute(const Folders& folders, const ProfileShowOptions& options);
 Result<int> Execute(const Folders& folders, const CheckOptions& options);
 Result<int> Execute(const Folders& folders, const VersionOptions& options);
 

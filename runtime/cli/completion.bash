@@ -11,7 +11,7 @@ _hmvm_images() {
 _hmvm() {
     local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]}
     local commands="run create start restart pause resume unpause exec ps top stats logs events stop kill rm wait inspect
-        images image snapshot restore fork template check version"
+        images image snapshot restore fork template profile check version"
     local command='' word i words='' value=''
     COMPREPLY=()
 
@@ -34,7 +34,7 @@ _hmvm() {
                 create:--platform | create:--restart | create:--stop-signal | create:--cpu-shares | \
                 create:--cpuset-cpus | create:--memory-swap | create:--pids-limit | create:--device-* | \
                 create:--health-cmd | create:--health-interval | create:--health-timeout | create:--health-retries | \
-                create:--health-start-period | create:--cap-add | create:--cap-drop | create:--security-opt | \
+                create:--health-start-period | create:--cap-add | create:--cap-drop | create:--security-opt | create:--security-profile | \
                 exec:-[ewu] | exec:--env | exec:--workdir | exec:--user | logs:-n | logs:--tail | \
                 stop:-t | stop:--time | restart:-t | restart:--time | events:--since | events:--filter | kill:-s | kill:--signal | *:--format | image:--name | \
                 template:--cpus | template:-m | template:--memory | template:--kernel | template:--platform | restore:--name | snapshot:--diff-of | fork:-n | \
@@ -55,6 +55,7 @@ _hmvm() {
         return
         ;;
     --platform) words="auto hardware ring3" ;;
+    --security-profile) words="default strict" ;;
     --format) words="table json" ;;
     --diff-of) words=$(hmvm snapshot ls --quiet 2>/dev/null) ;;
     --restart) words="no on-failure always unless-stopped" ;;
@@ -72,7 +73,8 @@ _hmvm() {
     run | create)
         words="--rm --interactive --tty --name --env --env-file --workdir --user --hostname --entrypoint --cpus
                --cpu-shares --cpuset-cpus --memory --memory-swap --pids-limit --device-read-bps --device-write-bps
-               --device-read-iops --device-write-iops --cap-add --cap-drop --privileged --security-opt --read-only --kernel --platform --no-template --restart --stop-signal --health-cmd
+               --device-read-iops --device-write-iops --cap-add --cap-drop --privileged --security-opt --security-profile
+               --read-only --kernel --platform --no-template --restart --stop-signal --health-cmd
                --health-interval --health-timeout --health-retries --health-start-period --no-healthcheck --help"
         [ "$command" = run ] && words+=" --detach"
         [[ $cur != -* ]] && words=$(_hmvm_images)
@@ -136,6 +138,14 @@ _hmvm() {
             words=$(hmvm template ls --quiet 2>/dev/null)
         else
             words="--cpus --memory --kernel --platform --quiet --format --help"
+        fi
+        ;;
+    profile)
+        if [ "$operands" -eq 0 ]; then
+            words="check show --help"
+        else
+            mapfile -t COMPREPLY < <(compgen -f -W "default strict" -- "$cur")
+            return
         fi
         ;;
     check | version) words="--format --help" ;;

@@ -121,8 +121,10 @@ ordered_json ResourceDetails(const Resources& resources) {
           {"device_write_iops", RateDetails(resources.device_write_iops)}};
 }
 
-ordered_json SecurityDetails(const Confinement& confinement) {
-  return {{"privileged", confinement.privileged},
+ordered_json SecurityDetails(const ContainerConfig& config) {
+  const Confinement& confinement = config.confinement;
+  return {{"profile", config.security_profile},
+          {"privileged", confinement.privileged},
           {"capabilities", NamesOfCapabilities(confinement.capabilities)},
           {"seccomp", confinement.seccomp},
           {"no_new_privileges", confinement.no_new_privileges},
@@ -184,7 +186,7 @@ ordered_json Details(const ContainerStore& store, const ContainerRecord& record)
           {"cpus", config.cpus},
           {"memory_bytes", config.memory_bytes},
           {"resources", ResourceDetails(config.resources)},
-          {"security", SecurityDetails(config.confinement)},
+          {"security", SecurityDetails(config)},
           {"kernel", config.kernel},
           {"platform", config.platform},
           {"supervisor_pid", running ? record.owner.pid : 0},

@@ -11,6 +11,7 @@
 #include "images/store.h"
 #include "runtime/cli/launch.h"
 #include "runtime/container/process_config.h"
+#include "runtime/container/profile_use.h"
 
 namespace hmvm {
 namespace {
@@ -34,6 +35,23 @@ void WarnOfResources(const RunOptions& options) {
   if (!asked.swap_bytes.has_value()) asked.memory_bytes = 0;
   std::ranges::move(WhyNoLimits(CgroupHierarchies::Find(), asked), std::back_inserter(warnings));
   for (const std::string& warning : warnings) PrintError("warning: " + warning);
+}
+
+Result<> ApplySecurity(const RunOptions& options, ContainerConfig& config) {
+  const std::string& name = options.security_profile;
+  if (options.confinement.privileged && name != "default") {
+    return Error{0, "--privileged and --security-profile " + name + " contradict each other"};
+  }
+  HMVM_TRY_ASSIGN(const SecurityProfile profile, LoadSecurityProfile(name));
+  config.security_profile =
+      BuiltInProfile(name).has_value() ? name : std::filesystem::absolute(name).string();
+  config.profile = FormatSecurityProfile(profile);
+  config.read_only = options.read_only || profile.container.read_only;
+  HMVM_TRY(ApplyCeilings(profile.resources, config));
+  std::vector<std::string> warnings;
+  HMVM_TRY_ASSIGN(config.confinement, Confine(options.confinement, DefaultsOf(profile), warnings));
+  for (const std::string& warning : warnings) PrintError("warning: " + warning);
+  return {};
 }
 
 Result<ContainerConfig> MakeConfig(const RunOptions& options, const Image& image,
@@ -64,16 +82,13 @@ Result<ContainerConfig> MakeConfig(const RunOptions& options, const Image& image
   config.cpus = options.cpus;
   config.memory_bytes = options.memory_bytes;
   config.resources = options.resources;
-  std::vector<std::string> warnings;
-  HMVM_TRY_ASSIGN(config.confinement, Confine(options.confinement, {.seccomp = "default"}, warnings));
-  for (const std::string& warning : warnings) PrintError("warning: " + warning);
   config.terminal = options.terminal;
   config.open_stdin = options.interactive;
-  config.read_only = options.read_only;
   config.auto_remove = options.remove;
   config.no_template = options.no_template;
   config.restart_policy = options.restart_policy;
   HMVM_TRY_ASSIGN(config.health_check, MergeHealthCheck(image.config.health_check, options.health));
+  HMVM_TRY(ApplySecurity(options, config));
   return config;
 }
 

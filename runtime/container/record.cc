@@ -82,6 +82,7 @@ json EncodeResources(const Resources& resources) {
           {"cpuset_cpus", resources.cpuset_cpus},
           {"memory_swap_bytes", resources.memory_swap_bytes},
           {"pids_limit", resources.pids_limit},
+          {"vmm_memory_bytes", resources.vmm_memory_bytes},
           {"device_read_bps", EncodeRates(resources.device_read_bps)},
           {"device_write_bps", EncodeRates(resources.device_write_bps)},
           {"device_read_iops", EncodeRates(resources.device_read_iops)},
@@ -202,6 +203,7 @@ class Reader {
     reader.Get("cpuset_cpus", out.cpuset_cpus);
     reader.Get("memory_swap_bytes", out.memory_swap_bytes);
     reader.Get("pids_limit", out.pids_limit);
+    reader.GetIfThere("vmm_memory_bytes", out.vmm_memory_bytes);
     reader.Get("device_read_bps", out.device_read_bps);
     reader.Get("device_write_bps", out.device_write_bps);
     reader.Get("device_read_iops", out.device_read_iops);
@@ -386,6 +388,8 @@ std::string EncodeContainerRecord(const ContainerRecord& record) {
         {"cpus", config.cpus},
         {"memory_bytes", config.memory_bytes},
         {"resources", EncodeResources(config.resources)},
+        {"security_profile", EncodeBytes(config.security_profile)},
+        {"profile", EncodeBytes(config.profile)},
         {"confinement", EncodeConfinement(config.confinement)},
         {"terminal", config.terminal},
         {"open_stdin", config.open_stdin},
@@ -440,6 +444,8 @@ Result<ContainerRecord> DecodeContainerRecord(std::string_view text) {
   config.Get("cpus", record.config.cpus);
   config.Get("memory_bytes", record.config.memory_bytes);
   config.GetIfThere("resources", record.config.resources);
+  config.GetIfThere("security_profile", record.config.security_profile);
+  config.GetIfThere("profile", record.config.profile);
   config.GetIfThere("confinement", record.config.confinement);
   config.Get("terminal", record.config.terminal);
   config.Get("open_stdin", record.config.open_stdin);

@@ -31,7 +31,9 @@ struct ContainerConfig {
   uint32_t cpus = 1;        // of the machine
   uint64_t memory_bytes = 0;
   Resources resources;
-  Confinement confinement;
+  std::string security_profile = "default";  // by name: default, strict or a file
+  std::string profile;                       // in its normal form; empty: the default
+  Confinement confinement;                   // what it and the options came to
   bool terminal = false;
   bool open_stdin = false;
   bool read_only = false;

@@ -173,10 +173,12 @@ CgroupLimits HostLimits(const Resources& resources, uint64_t memory_bytes) {
   // Beside the guest's memory: the VMM itself, its and KVM's page tables (which shadow the guest's own on the
   // ring3 platform), the page cache of the image.
   constexpr uint64_t kVmmBytes = 128 * kMiB;
-  CgroupLimits limits{.cpu_quota_us = resources.cpu_quota_us,
-                      .cpu_shares = resources.cpu_shares,
-                      .cpus = resources.cpuset_cpus,
-                      .memory_bytes = memory_bytes + memory_bytes / 4 + kVmmBytes};
+  CgroupLimits limits{
+      .cpu_quota_us = resources.cpu_quota_us,
+      .cpu_shares = resources.cpu_shares,
+      .cpus = resources.cpuset_cpus,
+      .memory_bytes = memory_bytes + memory_bytes / 4 +
+                      (resources.vmm_memory_bytes == 0 ? kVmmBytes : resources.vmm_memory_bytes)};
   if (resources.memory_swap_bytes > 0) {
     limits.swap_bytes = static_cast<uint64_t>(resources.memory_swap_bytes) - memory_bytes;
   }

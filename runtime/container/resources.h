@@ -28,6 +28,7 @@ struct Resources {
   std::string cpuset_cpus = {};
   int64_t memory_swap_bytes = 0;  // memory and swap together; -1: any
   uint32_t pids_limit = 0;
+  uint64_t vmm_memory_bytes = 0;  // of the VMM, beside the guest's; 0: kVmmBytes of resources.cc
   std::vector<DeviceRate> device_read_bps = {};
   std::vector<DeviceRate> device_write_bps = {};
   std::vector<DeviceRate> device_read_iops = {};
