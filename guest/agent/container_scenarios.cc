@@ -1,9 +1,13 @@
 // Containers as the host drives them: agent.proto against a running agent.
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <atomic>
 #include <csignal>
+#include <cstddef>
 #include <filesystem>
 #include <fstream>
 #include <future>
@@ -375,6 +379,53 @@ TEST_F(ContainerTest, CapabilitiesLimitsAndPrivileges) {
             "CapBnd:\t00000000a80425fb\nCapAmb:\t0000000000000000\nNoNewPrivs:\t1\n99\n");
   ASSERT_TRUE(user.has_value()) << user.error().Message();
   EXPECT_THAT(user->out, HasSubstr("CapEff:\t0000000000000000\nCapBnd:\t00000000a80425fb\n"));
+}
+
+TEST_F(ContainerTest, SeccompFilterIsSetForEveryUserAndWhatIsNoneIsRefused) {
+  CreateIdle();
+  // mkdir(2), the only thing it looks at, fails with EACCES.
+  const sock_filter filter[] = {BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr)),
+                                BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_mkdir, 0, 1),
+                                BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EACCES),
+                                BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW)};
+  const std::string bytes(reinterpret_cast<const char*>(filter), sizeof(filter));
+  for (const char* user : {"", "33"}) {
+    v1::StartProcessRequest request =
+        StartRequest(std::string("f") + user,
+                     {"sh", "-c", "grep -E 'Seccomp:|CapEff|CapPrm' /proc/self/status; mkdir /tmp/x"});
+    request.mutable_process()->set_user(user);
+    request.mutable_process()->set_seccomp_filter(bytes);
+    const auto outcome = Run(request);
+    ASSERT_TRUE(outcome.has_value()) << outcome.error().Message();
+    const std::string set = *user == 0 ? "00000000a80425fb" : "0000000000000000";
+    EXPECT_EQ(outcome->out, "CapPrm:\t" + set + "\nCapEff:\t" + set + "\nSeccomp:\t2\n");
+    EXPECT_THAT(outcome->err, HasSubstr("Permission denied"));
+  }
+
+  for (const std::string& wrong :
+       {bytes.substr(1), bytes.substr(0, 24), std::string(8 * (BPF_MAXINSNS + 1), '\0')}) {
+    v1::StartProcessRequest request = StartRequest("wrong", {"true"});
+    request.mutable_process()->set_seccomp_filter(wrong);
+    const auto started = Start(request);
+    ASSERT_FALSE(started.has_value());
+    EXPECT_EQ(started.error().code, EINVAL);
+    EXPECT_THAT(started.error().what, HasSubstr("seccomp filter"));
+  }
+}
+
+TEST_F(ContainerTest, DevicesOfTheGuestAreThoseAskedFor) {
+  v1::CreateContainerRequest request = CreateRequest();
+  request.add_devices("/dev/../etc/passwd");
+  EXPECT_FALSE(Create(request).has_value());
+  request.set_devices(0, "/dev/no-such-device");
+  EXPECT_FALSE(Create(request).has_value());
+  request.set_devices(0, "/dev/kmsg");
+  ASSERT_TRUE(Create(request).has_value());
+
+  const auto outcome = Run(StartRequest("", {"sh", "-c", "test -c /dev/kmsg && echo there"}));
+
+  ASSERT_TRUE(outcome.has_value()) << outcome.error().Message();
+  EXPECT_EQ(outcome->out, "there\n");
 }
 
 TEST_F(ContainerTest, ReadOnlyRootRefusesWrites) {

@@ -42,6 +42,25 @@ TEST(RunLineTest, Defaults) {
   EXPECT_FALSE(run.remove || run.detach || run.interactive || run.terminal || run.read_only);
 }
 
+TEST(RunLineTest, Confinement) {
+  const auto run = Parsed<RunOptions>({"run", "--cap-add", "NET_ADMIN", "--cap-drop=ALL", "--security-opt",
+                                       "no-new-privileges", "--security-opt", "seccomp=unconfined",
+                                       "--security-profile", "strict", "--privileged", "busybox", "true"});
+
+  EXPECT_THAT(run.confinement.cap_add, ElementsAre("NET_ADMIN"));
+  EXPECT_THAT(run.confinement.cap_drop, ElementsAre("ALL"));
+  EXPECT_THAT(run.confinement.security_opts, ElementsAre("no-new-privileges", "seccomp=unconfined"));
+  EXPECT_EQ(run.security_profile, "strict");
+  EXPECT_TRUE(run.confinement.privileged);
+  EXPECT_EQ(Parsed<RunOptions>({"run", "busybox"}).security_profile, "default");
+  EXPECT_TRUE(Parsed<ExecOptions>({"exec", "--privileged", "c", "sh"}).privileged);
+}
+
+TEST(ProfileLineTest, CheckAndShow) {
+  EXPECT_THAT(Parsed<ProfileCheckOptions>({"profile", "check", "a", "b"}).files, ElementsAre("a", "b"));
+  EXPECT_EQ(Parsed<ProfileShowOptions>({"profile", "show", "strict"}).profile, "strict");
+}
+
 TEST(RunLineTest, EveryOption) {
   const auto run = Parsed<RunOptions>(
       {"run",          "--rm",     "-d",         "-i",    "-t",         "--name",     "web",

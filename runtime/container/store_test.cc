@@ -36,6 +36,15 @@ class ContainerStoreTest : public testing::Test {
     config.args = {"sh", "-c", "echo \xff\xfe \xc3\xa4"};
     config.env = {"BYTES=\x80", "PLAIN=\xc3\xa4"};
     config.memory_bytes = uint64_t{256} << 20;
+    config.security_profile = "strict";
+    config.profile = "version: 1\n";
+    config.confinement = {.privileged = true,
+                          .capabilities = 5,
+                          .seccomp = "/a\xff.json",
+                          .seccomp_filter = std::string("\x00\xff\x10", 3),
+                          .no_new_privileges = true,
+                          .open_system_paths = true,
+                          .devices = {"/dev/fuse"}};
     config.terminal = true;
     config.restart_policy = {.when = RestartPolicy::When::kOnFailure, .max_restarts = 3};
     config.health_check.command = {"test", "-e", "/\x80"};
