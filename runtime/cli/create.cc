@@ -45,7 +45,7 @@ Result<> ApplySecurity(const RunOptions& options, ContainerConfig& config) {
   HMVM_TRY_ASSIGN(const SecurityProfile profile, LoadSecurityProfile(name));
   config.security_profile =
       BuiltInProfile(name).has_value() ? name : std::filesystem::absolute(name).string();
-  config.profile = FormatSecurityProfile(profile);
+  if (profile != SecurityProfile()) config.profile = FormatSecurityProfile(profile);
   config.read_only = options.read_only || profile.container.read_only;
   HMVM_TRY(ApplyCeilings(profile.resources, config));
   std::vector<std::string> warnings;
