@@ -1,5 +1,6 @@
 #include "security/syscall_rules.h"
 
+#include <fcntl.h>
 #include <linux/kvm.h>
 #include <linux/membarrier.h>
 #include <linux/userfaultfd.h>
@@ -139,7 +140,9 @@ constexpr SyscallRule kControlRules[] = {
     {SYS_pwrite64, {}, "the memory"},
     {SYS_lseek, {}, "the end of a file"},
     {SYS_fstat, {}, "a file's size"},
-    {SYS_newfstatat, {}, "the same, by glibc 2.33 and later: of a descriptor, as there are no names here"},
+    {SYS_newfstatat,
+     {Is(3, AT_EMPTY_PATH)},
+     "the same, by glibc 2.33 and later: of a descriptor, as there are no names here"},
     {SYS_pread64, {}, "which pages were touched (pagemap), KVM's counters"},
     {SYS_io_uring_enter, {}, "what is in flight ends first"},
     {SYS_membarrier, {Is(0, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED)}, "track written pages"},
@@ -170,7 +173,7 @@ constexpr SyscallRule kControlRules[] = {
 constexpr SyscallRule kWorkerRules[] = {
     {SYS_pread64, {}, "the snapshot's files"},
     {SYS_fstat, {}, "their sizes"},
-    {SYS_newfstatat, {}, "the same, by glibc 2.33 and later"},
+    {SYS_newfstatat, {Is(3, AT_EMPTY_PATH)}, "the same, by glibc 2.33 and later"},
     {SYS_ioctl, {Is(1, static_cast<uint32_t>(UFFDIO_COPY))}, "a page that the guest waits for"},
     {SYS_ioctl, {Is(1, static_cast<uint32_t>(UFFDIO_ZEROPAGE))}, "one that it gave back and takes again"},
     {SYS_ioctl, {Is(1, static_cast<uint32_t>(UFFDIO_WAKE))}, "one that is there already"},

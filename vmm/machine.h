@@ -4,6 +4,7 @@
 #include <atomic>
 #include <condition_variable>
 #include <functional>
+#include <latch>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -14,11 +15,13 @@
 #include "base/event_loop.h"
 #include "base/result.h"
 #include "base/unique_fd.h"
+#include "security/syscall_rules.h"
 #include "vmm/devices/bus.h"
 #include "vmm/devices/exit_port.h"
 #include "vmm/devices/serial.h"
 #include "vmm/kvm/kvm.h"
 #include "vmm/kvm/statistics.h"
+#include "vmm/machine_host.h"
 #include "vmm/memory/dirty_pages.h"
 #include "vmm/memory/guest_memory.h"
 #include "vmm/platform/platform.h"
@@ -56,6 +59,10 @@ struct RestoreConfig {
 };
 
 struct MachineConfig {
+  std::optional<HostAccess> host;  // never none
+  // Each thread's first call, with its role, and then that of Start()'s caller: what follows is held to the
+  // role's system calls. No thread serves before all have made it.
+  std::function<Result<>(ThreadRole)> enter_role;
   NamedFile kernel;
   std::optional<NamedFile> initrd;
   std::string command_line;  // appended to the machine's own
@@ -107,10 +114,10 @@ class Machine {
   // Ends and joins.
   ~Machine();
 
-  // Starts the threads. `on_end` is called once, from any thread, when the machine has ended; then Wait() no
-  // longer blocks for the guest's sake. `paused`: as after Pause(); no instruction is executed before
-  // Resume().
-  void Start(std::function<void()> on_end, bool paused = false);
+  // Starts the threads and becomes the control thread. `on_end` is called once, from any thread, when the
+  // machine has ended; then Wait() no longer blocks for the guest's sake. `paused`: as after Pause(); no
+  // instruction is executed before Resume().
+  Result<> Start(std::function<void()> on_end, bool paused = false);
   // Ends the machine as if the power were cut.
   void Stop() { End(MachineEnd::kPowerOff, ""); }
   // Holds all vCPUs and the device thread: when it returns, no instruction of the guest runs and no device
@@ -134,8 +141,11 @@ class Machine {
   std::vector<std::pair<std::string, uint64_t>> Counters() const;
 
  private:
-  Machine(Kvm kvm, Vm vm, GuestMemory memory)
-      : kvm_(std::move(kvm)), vm_(std::move(vm)), memory_(std::move(memory)) {}
+  Machine(HostAccess host, std::function<Result<>(ThreadRole)> enter_role, Vm vm, GuestMemory memory)
+      : host_(std::move(host)),
+        enter_role_(std::move(enter_role)),
+        vm_(std::move(vm)),
+        memory_(std::move(memory)) {}
 
   Result<> AddRam();
   Result<> ChoosePlatform(PlatformChoice choice, uint32_t cpus);
@@ -158,7 +168,8 @@ class Machine {
   void End(MachineEnd end, std::string report);
 
   // In the order of dependency: what is below uses what is above.
-  const Kvm kvm_;
+  HostAccess host_;
+  const std::function<Result<>(ThreadRole)> enter_role_;
   Vm vm_;
   GuestMemory memory_;
   Bus mmio_;
@@ -183,6 +194,8 @@ class Machine {
   std::unique_ptr<LazyLoader> loader_;
 
   std::atomic<uint64_t> running_monotonic_ns_ = 0;
+  std::unique_ptr<std::latch> entered_;  // the threads have, their roles
+  std::latch may_serve_{1};
   std::atomic<bool> ended_ = false;
   std::atomic<bool> pause_wanted_ = false;  // paused_, for the vCPU threads to look at each turn
   std::function<void()> on_end_;

@@ -33,6 +33,7 @@ struct RunOptions {
   bool read_only = false;
   std::string kernel;
   std::string platform = "auto";
+  std::string seccomp = "kill";
   std::string stop_signal;  // empty: the image's
   RestartPolicy restart_policy;
   bool no_template = false;

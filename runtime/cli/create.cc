@@ -11,6 +11,7 @@
 #include "images/store.h"
 #include "runtime/cli/launch.h"
 #include "runtime/container/process_config.h"
+#include "security/seccomp.h"
 
 namespace hmvm {
 namespace {
@@ -61,6 +62,8 @@ Result<ContainerConfig> MakeConfig(const RunOptions& options, const Image& image
   config.kernel =
       options.kernel.empty() ? installation.kernel : std::filesystem::absolute(options.kernel).string();
   config.platform = options.platform;
+  HMVM_TRY(ParseSeccompMode(options.seccomp));
+  config.seccomp = options.seccomp;
   config.cpus = options.cpus;
   config.memory_bytes = options.memory_bytes;
   config.resources = options.resources;

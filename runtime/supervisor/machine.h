@@ -13,7 +13,7 @@
 #include "base/unique_fd.h"
 #include "runtime/container/record.h"
 #include "runtime/supervisor/tail_capture.h"
-#include "security/cgroup.h"
+#include "security/cell.h"
 #include "vmm/api/vmm.pb.h"
 
 namespace hmvm {
@@ -86,7 +86,7 @@ class Machine {
   Result<> OnExit();
   std::string SetUpError(const ContainerConfig& config) const;
 
-  Cgroup cgroup_;
+  Cell cell_;
   Process process_;
   std::unique_ptr<TtrpcClient> control_;  // its closing ends the machine, too
   UniqueFd agent_;
