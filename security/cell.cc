@@ -49,13 +49,4 @@ void Cell::Enclose(const std::string& seccomp, Process::Options& options) const 
   if (kvm_.valid()) options.arguments.push_back("--kvm=" + give(kvm_.get()));
 }
 
-std::vector<std::string> Cell::Problems() const {
-  std::vector<std::string> problems;
-  if (const std::string why = WhyNoJail(); !why.empty()) problems.push_back(why);
-  if (!cgroup_.device_problem().empty()) {
-    problems.push_back(cgroup_.device_problem() + ": device files can be opened");
-  }
-  return problems;
-}
-
 }  // namespace hmvm

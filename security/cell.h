@@ -3,7 +3,6 @@
 #include <cstdint>
 #include <optional>
 #include <string>
-#include <vector>
 
 #include "base/process.h"
 #include "base/result.h"
@@ -26,8 +25,6 @@ class Cell {
   void Enclose(const std::string& seccomp, Process::Options& options) const;
 
   const Cgroup& cgroup() const { return cgroup_; }
-  // What this host or user could not give, a clause each.
-  std::vector<std::string> Problems() const;
 
  private:
   Cgroup cgroup_;
