@@ -2,6 +2,7 @@
 #include <signal.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <fstream>
 #include <map>
@@ -35,7 +36,8 @@ std::map<std::string, std::string> StatusOf(const fs::path& folder) {
   std::istringstream lines(ReadText(folder / "status"));
   for (std::string line; std::getline(lines, line);) {
     const size_t colon = line.find(':');
-    status[line.substr(0, colon)] = line.substr(line.find_first_not_of(" \t", colon + 1));
+    const size_t value = std::min(line.find_first_not_of(" \t", colon + 1), line.size());
+    status[line.substr(0, colon)] = line.substr(value);
   }
   return status;
 }
@@ -83,7 +85,7 @@ TEST_F(VmmJailTest, EachThreadHasNoRightsAndAFilter) {
     EXPECT_EQ(status["NoNewPrivs"], "1");
     EXPECT_EQ(status["Seccomp"], "2") << status["Name"];
     EXPECT_EQ(status["Seccomp_filters"], "1") << status["Name"];
-    EXPECT_THAT(status["NSpid"], testing::EndsWith("\t1")) << "in a PID namespace of its own";
+    EXPECT_THAT(status["NSpid"], HasSubstr("\t")) << "a number here, and one in a namespace of its own";
     EXPECT_EQ(status["Groups"], "");
     std::istringstream ids(status["Uid"] + " " + status["Gid"]);
     for (uid_t id; ids >> id;) EXPECT_GE(id, kFirstMachineUser);
