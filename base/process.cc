@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <linux/sched.h>
+#include <poll.h>
 #include <signal.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
@@ -16,18 +17,28 @@ namespace {
 
 // fork(2), into a cgroup if there is one: to move there later costs the kernel milliseconds. As after any
 // fork of ours the child makes system calls only, so it does not matter that libc knows nothing of it.
-pid_t Fork(int cgroup) {
-  if (cgroup < 0) return ::fork();
+pid_t Fork(const Process::Options& options) {
+  if (options.cgroup < 0 && options.namespaces == 0) return ::fork();
   clone_args args = {};
-  args.flags = CLONE_INTO_CGROUP;
+  args.flags = options.namespaces;
   args.exit_signal = SIGCHLD;
-  args.cgroup = static_cast<uint64_t>(cgroup);
+  if (options.cgroup >= 0) {
+    args.flags |= CLONE_INTO_CGROUP;
+    args.cgroup = static_cast<uint64_t>(options.cgroup);
+  }
   return static_cast<pid_t>(::syscall(SYS_clone3, &args, sizeof(args)));
+}
+
+// From a PID namespace of one's own the parent has no PID, but it has the other end of our pipe.
+bool ParentIsGone(const Process::Options& options, pid_t parent, int pipe) {
+  if ((options.namespaces & CLONE_NEWPID) == 0) return ::getppid() != parent;
+  pollfd end = {.fd = pipe, .events = 0, .revents = 0};
+  return ::poll(&end, 1, 0) > 0 && (end.revents & POLLERR) != 0;
 }
 
 // Runs in the child between fork and exec: async-signal-safe calls only. Returns only on failure, with errno.
 void ExecuteChild(const Process::Options& options, char* const* argv, std::vector<std::pair<int, int>>& fds,
-                  int parent_pid) {
+                  pid_t parent, int report) {
   // "0" is the writer, one thread alone: that, too, spares the kernel its wait for all others.
   for (const int tasks : options.cgroup_tasks) {
     if (::write(tasks, "0", 1) != 1) return;
@@ -35,7 +46,7 @@ void ExecuteChild(const Process::Options& options, char* const* argv, std::vecto
   if (options.new_session) ::setsid();
   if (options.die_with_parent) {
     ::prctl(PR_SET_PDEATHSIG, SIGKILL);
-    if (::getppid() != parent_pid) ::_exit(1);  // the parent went before prctl
+    if (ParentIsGone(options, parent, report)) ::_exit(1);  // before prctl
   }
   sigset_t none;
   ::sigemptyset(&none);
@@ -63,11 +74,12 @@ Result<Process> Process::Start(const Options& options) {
   std::vector<std::pair<int, int>> fds = options.fds;
   HMVM_TRY_ASSIGN(Pipe failure, MakePipe());  // carries errno when exec fails; closed by a good exec
   const pid_t self = ::getpid();
-  const pid_t pid = Fork(options.cgroup);
+  const pid_t pid = Fork(options);
   if (pid < 0) return Error{errno, "fork"};
   if (pid == 0) {
-    int report = ::fcntl(failure.write.get(), F_DUPFD_CLOEXEC, 200);
-    ExecuteChild(options, argv.data(), fds, self);
+    ::close(failure.read.get());
+    const int report = ::fcntl(failure.write.get(), F_DUPFD_CLOEXEC, 200);
+    ExecuteChild(options, argv.data(), fds, self, report);
     const int code = errno;
     (void)!::write(report, &code, sizeof(code));
     ::_exit(127);

@@ -2,6 +2,7 @@
 
 #include <sys/types.h>
 
+#include <cstdint>
 #include <string>
 #include <utility>
 #include <vector>
@@ -24,6 +25,9 @@ class Process {
     // ours, and files "tasks" of cgroups of version 1.
     int cgroup = -1;
     std::vector<int> cgroup_tasks = {};
+    // CLONE_NEWPID and its kin: namespaces of the child's own. In one for PIDs it is the first process, so
+    // that no signal that it has no handler for can end it but those from outside.
+    uint64_t namespaces = 0;
   };
 
   Process() = default;

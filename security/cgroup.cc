@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "base/file.h"
+#include "security/device_policy.h"
 
 namespace hmvm {
 namespace {
@@ -51,8 +52,11 @@ std::vector<Wish> WishesOf(const CgroupLimits& limits) {
       memory.v2.push_back({"memory.swap.max", text(*limits.swap_bytes)});
     }
   }
+  // Version 2 has no such controller but BPF programs.
+  Wish devices{"devices", "device files can be opened", {}, {}};
+  if (limits.no_devices) devices.v1 = {{"devices.deny", "a"}, {"devices.allow", "c 1:3 rwm"}};
   std::vector<Wish> wishes;
-  for (Wish* wish : {&cpu, &cpuset, &memory}) {
+  for (Wish* wish : {&cpu, &cpuset, &memory, &devices}) {
     if (!wish->v1.empty()) wishes.push_back(std::move(*wish));
   }
   return wishes;
@@ -100,6 +104,18 @@ std::string WhyUnusable(const CgroupHierarchies::Hierarchy* hierarchy, const std
   return "";
 }
 
+// Whether we may have a cgroup there; its controllers are another matter.
+bool CanHoldUs(const CgroupHierarchies::Hierarchy* version2) {
+  if (version2 == nullptr) return false;
+  const std::string parent = version2->path + kParent;
+  return ::access((::access(parent.c_str(), F_OK) == 0 ? parent : version2->path).c_str(), W_OK) == 0;
+}
+
+// Where version 1 has the controller that serves, the BPF programs of version 2 need not.
+bool DevicesByVersion2(const CgroupHierarchies& hierarchies, const CgroupLimits& limits) {
+  return limits.no_devices && hierarchies.Of("devices") == nullptr && CanHoldUs(hierarchies.version2());
+}
+
 Result<> MakeFolder(const std::string& path) {
   if (::mkdir(path.c_str(), 0755) < 0 && errno != EEXIST) return Error{errno, "create cgroup '" + path + "'"};
   return {};
@@ -134,6 +150,16 @@ Result<> MakeCgroup(const CgroupHierarchies::Hierarchy& hierarchy, const std::st
   if (v1_cpuset) HMVM_TRY(InheritCpuset(folder));
   for (const Setting& setting : hierarchy.v2 ? wish.v2 : wish.v1) HMVM_TRY(WriteSetting(folder, setting));
   return {};
+}
+
+// Another machine's end may take the parent away under our hands.
+template <typename Make>
+Result<> Insist(const Make& make) {
+  constexpr int kTries = 10;
+  Result<> made = make();
+  for (int tries = 1; !made.has_value() && made.error().code == ENOENT && tries < kTries; ++tries)
+    made = make();
+  return made;
 }
 
 void RemoveFolder(const std::string& folder) {
@@ -176,6 +202,7 @@ CgroupHierarchies CgroupHierarchies::Parse(const std::string& mountinfo) {
     const bool v2 = type == "cgroup2";
     if (!v2 && type != "cgroup") continue;
     const Hierarchy hierarchy{Unescape(point), v2};
+    if (v2 && !found.version2_.has_value()) found.version2_ = hierarchy;
     std::string names = options;
     if (v2) names = ReadFile(hierarchy.path + "/cgroup.controllers").value_or("");
     std::replace(names.begin(), names.end(), ',', ' ');
@@ -191,9 +218,20 @@ const CgroupHierarchies::Hierarchy* CgroupHierarchies::Of(const std::string& con
   return found == controllers_.end() ? nullptr : &found->second;
 }
 
+std::vector<std::string> CgroupHierarchies::paths() const {
+  std::vector<std::string> paths;
+  for (const auto& [controller, hierarchy] : controllers_) paths.push_back(hierarchy.path);
+  if (version2_.has_value()) paths.push_back(version2_->path);
+  std::ranges::sort(paths);
+  const auto twice = std::ranges::unique(paths);
+  paths.erase(twice.begin(), twice.end());
+  return paths;
+}
+
 std::vector<std::string> WhyNoLimits(const CgroupHierarchies& hierarchies, const CgroupLimits& limits) {
   std::vector<std::string> problems;
   for (const Wish& wish : WishesOf(limits)) {
+    if (wish.controller == "devices" && DevicesByVersion2(hierarchies, limits)) continue;
     const std::string why = WhyUnusable(hierarchies.Of(wish.controller), wish.controller);
     if (!why.empty()) problems.push_back(why + ": " + wish.meaning);
   }
@@ -206,12 +244,13 @@ Cgroup& Cgroup::operator=(Cgroup&& other) noexcept {
   folders_ = std::exchange(other.folders_, {});
   v1_tasks_ = std::exchange(other.v1_tasks_, {});
   v2_directory_ = std::move(other.v2_directory_);
+  id_ = std::exchange(other.id_, 0);
+  device_problem_ = std::move(other.device_problem_);
   return *this;
 }
 
 Result<Cgroup> Cgroup::Create(const CgroupHierarchies& hierarchies, const std::string& name,
                               const CgroupLimits& limits) {
-  constexpr int kTries = 10;  // another machine's end may take the parent away under our hands
   Cgroup cgroup;
   for (const Wish& wish : WishesOf(limits)) {
     const CgroupHierarchies::Hierarchy* const hierarchy = hierarchies.Of(wish.controller);
@@ -219,20 +258,32 @@ Result<Cgroup> Cgroup::Create(const CgroupHierarchies& hierarchies, const std::s
     const std::string folder = hierarchy->path + kParent + "/" + name;
     const bool known = std::ranges::find(cgroup.folders_, folder) != cgroup.folders_.end();
     if (!known) cgroup.folders_.push_back(folder);
-    Result<> made = MakeCgroup(*hierarchy, folder, wish);
-    for (int tries = 1; !made.has_value() && made.error().code == ENOENT && tries < kTries; ++tries) {
-      made = MakeCgroup(*hierarchy, folder, wish);
-    }
-    if (!made.has_value()) return made.error();
-    if (known) continue;
-    if (hierarchy->v2) {
-      HMVM_TRY_ASSIGN(cgroup.v2_directory_, OpenFile(folder, O_RDONLY | O_DIRECTORY));
-    } else {
-      HMVM_TRY_ASSIGN(UniqueFd tasks, OpenFile(folder + "/tasks", O_WRONLY));
-      cgroup.v1_tasks_.push_back(std::move(tasks));
+    HMVM_TRY(Insist([&] { return MakeCgroup(*hierarchy, folder, wish); }));
+    if (known || hierarchy->v2) continue;
+    HMVM_TRY_ASSIGN(UniqueFd tasks, OpenFile(folder + "/tasks", O_WRONLY));
+    cgroup.v1_tasks_.push_back(std::move(tasks));
+  }
+  if (CanHoldUs(hierarchies.version2())) {
+    HMVM_TRY(cgroup.MakeVersion2(hierarchies.version2()->path + kParent + "/" + name));
+    if (DevicesByVersion2(hierarchies, limits)) {
+      const auto closed = AllowNullDeviceOnly(cgroup.v2_directory());
+      if (!closed.has_value()) cgroup.device_problem_ = closed.error().Message();
     }
   }
   return cgroup;
+}
+
+Result<> Cgroup::MakeVersion2(const std::string& folder) {
+  if (std::ranges::find(folders_, folder) == folders_.end()) folders_.push_back(folder);
+  HMVM_TRY(Insist([&]() -> Result<> {
+    HMVM_TRY(MakeFolder(folder.substr(0, folder.rfind('/'))));
+    return MakeFolder(folder);
+  }));
+  HMVM_TRY_ASSIGN(v2_directory_, OpenFile(folder, O_RDONLY | O_DIRECTORY));
+  struct stat status;
+  if (::fstat(v2_directory_.get(), &status) < 0) return Error{errno, "stat '" + folder + "'"};
+  id_ = status.st_ino;
+  return {};
 }
 
 std::vector<int> Cgroup::v1_tasks() const {
@@ -247,8 +298,8 @@ void Cgroup::Remove() {
 }
 
 void RemoveCgroups(const CgroupHierarchies& hierarchies, const std::string& name) {
-  for (const auto& [controller, hierarchy] : hierarchies.controllers()) {
-    const std::string folder = hierarchy.path + kParent + "/" + name;
+  for (const std::string& path : hierarchies.paths()) {
+    const std::string folder = path + kParent + "/" + name;
     if (::access(folder.c_str(), F_OK) == 0) RemoveFolder(folder);
   }
 }

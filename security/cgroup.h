@@ -21,6 +21,7 @@ struct CgroupLimits {
   std::string cpus = {};                    // "0-2,5"; empty: all
   uint64_t memory_bytes = 0;                // 0: no limit
   std::optional<uint64_t> swap_bytes = {};  // beside memory_bytes, which it needs; none: no limit
+  bool no_devices = false;                  // none can be opened but /dev/null
 };
 
 // The weight of version 2 for the shares of version 1: each range from end to end, as other runtimes map
@@ -42,18 +43,23 @@ class CgroupHierarchies {
 
   // nullptr: the controller ("cpu") is in none.
   const Hierarchy* Of(const std::string& controller) const;
-  const std::map<std::string, Hierarchy>& controllers() const { return controllers_; }
+  // The one of version 2, whatever controllers it has; nullptr: none is mounted.
+  const Hierarchy* version2() const { return version2_.has_value() ? &*version2_ : nullptr; }
+  // Where each is mounted, once.
+  std::vector<std::string> paths() const;
 
  private:
   std::map<std::string, Hierarchy> controllers_;
+  std::optional<Hierarchy> version2_;
 };
 
 // Why some of the limits can't be had on this host by this user: a clause for each controller that is missing
 // or not ours to use. Empty: all can.
 std::vector<std::string> WhyNoLimits(const CgroupHierarchies& hierarchies, const CgroupLimits& limits);
 
-// The cgroups of one machine, "hmvm/NAME" in each hierarchy that its limits need. Made before the VMM, which
-// is born in them; removed with the object, which therefore must outlive the VMM.
+// The cgroups of one machine, "hmvm/NAME" in each hierarchy that its limits need, and in that of version 2 in
+// any case: the eBPF guard knows the machine by it. Made before the VMM, which is born in them; removed with
+// the object, which therefore must outlive the VMM.
 class Cgroup {
  public:
   Cgroup() = default;
@@ -70,12 +76,21 @@ class Cgroup {
   int v2_directory() const { return v2_directory_.get(); }
   std::vector<int> v1_tasks() const;
 
+  // Why device files can be opened though they were to be kept from it; empty: they can't.
+  const std::string& device_problem() const { return device_problem_; }
+
+  // What the kernel calls the cgroup of version 2 (bpf_get_current_cgroup_id()); 0: there is none.
+  uint64_t id() const { return id_; }
+
  private:
+  Result<> MakeVersion2(const std::string& folder);
   void Remove();
 
   std::vector<std::string> folders_;
   std::vector<UniqueFd> v1_tasks_;
   UniqueFd v2_directory_;
+  uint64_t id_ = 0;
+  std::string device_problem_;
 };
 
 // Removes what a crash left of a machine's cgroups. One with a process in it stays.

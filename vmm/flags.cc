@@ -35,8 +35,6 @@ DEFINE_string(memory, "",
               "with --restore: the snapshot's memory files, the full one first, with commas between");
 DEFINE_string(archive, "",
               "an exported snapshot to go on from, in place of --restore and --memory: a path or fd:N");
-DEFINE_string(userfaultfd, "",
-              "with --archive: /dev/userfaultfd, a path or fd:N; without it the system call must be allowed");
 DEFINE_bool(
     memory_verified, false,
     "with --restore: the memory files were restored before and have not been changed since, so do not "
@@ -45,6 +43,13 @@ DEFINE_string(working_set, "",
               "with --restore: a path or fd:N of what DescribeWorkingSet answered of an earlier restore");
 DEFINE_bool(paused, false, "hold the machine from its start until the control API resumes it");
 DEFINE_string(files, "", "fd:N, a SOCK_SEQPACKET socket by which files for requests of the control API come");
+DEFINE_string(kvm, "/dev/kvm", "KVM: a path or fd:N");
+DEFINE_string(
+    jail, "",
+    "USER,fd:N: run as this user id, from an empty root, without rights; N holds the lock of the id. Only in "
+    "namespaces of its own");
+DEFINE_string(seccomp, "kill",
+              "with --jail: what becomes of a system call that is not in the table: kill, log or off");
 DEFINE_string(inspect_snapshot, "", "print what a snapshot's machine.pb says, as JSON, and exit");
 DEFINE_bool(probe, false, "print what this host's KVM can do, as JSON, and exit");
 
@@ -117,6 +122,19 @@ Result<UniqueFd> OpenVsockListener(const std::string& value) {
     return Error{errno, "listen on vsock socket '" + value + "'"};
   }
   return listener;
+}
+
+Result<std::optional<Flags::JailFlags>> OpenJail(const std::string& value) {
+  if (value.empty()) return std::nullopt;
+  Flags::JailFlags jail;
+  const char* const end = value.data() + value.size();
+  const auto [rest, code] = std::from_chars(value.data(), end, jail.user);
+  const std::string_view lock(rest, end);
+  if (code != std::errc() || jail.user == 0 || !lock.starts_with(",fd:")) {
+    return Error{0, "--jail='" + value + "' is not USER,fd:N"};
+  }
+  HMVM_TRY_ASSIGN(jail.lock, OpenArgument(std::string(lock.substr(1)), O_RDONLY));
+  return jail;
 }
 
 uint64_t* LimitNamed(IoLimits& limits, std::string_view name) {
@@ -194,9 +212,12 @@ Result<Flags> ParseFlags(int argc, char** argv) {
   HMVM_TRY_ASSIGN(flags.control, OpenFlag(FLAGS_control, O_RDWR));
   HMVM_TRY_ASSIGN(flags.files, OpenFlag(FLAGS_files, O_RDWR));
   flags.paused = FLAGS_paused;
+  flags.kvm = FLAGS_kvm;
+  HMVM_TRY_ASSIGN(flags.jail, OpenJail(FLAGS_jail));
+  HMVM_TRY_ASSIGN(flags.seccomp, ParseSeccompMode(FLAGS_seccomp));
+  if (!flags.jail.has_value()) flags.seccomp = SeccompMode::kOff;
   if (!FLAGS_archive.empty()) {
     HMVM_TRY_ASSIGN(machine.restore.emplace().archive, OpenNamed("snapshot", FLAGS_archive, O_RDONLY));
-    HMVM_TRY_ASSIGN(machine.restore->userfaultfd, OpenFlag(FLAGS_userfaultfd, O_RDWR));
   } else if (!FLAGS_restore.empty()) {
     HMVM_TRY_ASSIGN(machine.restore, OpenSnapshot(FLAGS_restore, FLAGS_memory));
   } else {
@@ -225,6 +246,21 @@ Result<Flags> ParseFlags(int argc, char** argv) {
   machine.guest_cid = FLAGS_guest_cid;
   HMVM_TRY_ASSIGN(machine.console, OpenConsole(FLAGS_console));
   return flags;
+}
+
+std::vector<int> Flags::OpenFiles() const {
+  std::vector<int> files = {control.get(),           this->files.get(),
+                            machine.kernel.fd.get(), machine.vsock_listener.get(),
+                            machine.agent.get(),     machine.console.get()};
+  if (jail.has_value()) files.push_back(jail->lock.get());
+  if (machine.initrd.has_value()) files.push_back(machine.initrd->fd.get());
+  for (const DiskConfig& disk : machine.disks) files.push_back(disk.file.fd.get());
+  if (machine.restore.has_value()) {
+    files.push_back(machine.restore->state.fd.get());
+    for (const NamedFile& file : machine.restore->memory) files.push_back(file.fd.get());
+    if (machine.restore->archive.has_value()) files.push_back(machine.restore->archive->fd.get());
+  }
+  return files;
 }
 
 }  // namespace hmvm

@@ -2,20 +2,34 @@
 
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "base/result.h"
+#include "security/seccomp.h"
 #include "vmm/machine.h"
 
 namespace hmvm {
 
 // What hmvm-vmm's command line asks for, its files opened.
 struct Flags {
+  // The machine's user, and the lock that keeps it ours (security/machine_user.h); none: no jail.
+  struct JailFlags {
+    uid_t user = 0;
+    UniqueFd lock;
+  };
+
   bool probe = false;  // look at the host only; all else is unset
   UniqueFd inspect;    // a machine.pb to describe, nothing else; all else is unset then
   MachineConfig machine;
   bool paused = false;
   UniqueFd files;    // where descriptors for requests come from (base/fd_channel.h)
   UniqueFd control;  // none: only signals and the guest end the machine
+  std::string kvm;   // a path or fd:N
+  std::optional<JailFlags> jail;
+  SeccompMode seccomp = SeccompMode::kOff;
+
+  // All that is open for these flags.
+  std::vector<int> OpenFiles() const;
 };
 
 // Parses with gflags, which itself ends the process with status 1 for a flag it does not know and with 0

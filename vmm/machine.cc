@@ -74,14 +74,24 @@ std::string DeviceArgument(uint64_t address, uint32_t interrupt) {
 }  // namespace
 
 // The two errors that a user can mend come with the remedy.
-Result<Kvm> OpenKvm() {
-  auto kvm = Kvm::Open();
-  if (kvm.has_value()) return kvm;
-  Error error = kvm.error();
-  if (error.code == EACCES) error.what += " (run as root, or join the group that owns it)";
-  if (error.code == ENOENT)
-    error.what += " (load the module kvm_intel or kvm_amd, or turn on virtualization in the firmware)";
-  return error;
+Result<HostAccess> OpenHost(const std::string& kvm) {
+  auto opened = Kvm::Open(kvm);
+  if (!opened.has_value()) {
+    Error error = opened.error();
+    if (error.code == EACCES) error.what += " (run as root, or join the group that owns it)";
+    if (error.code == ENOENT)
+      error.what += " (load the module kvm_intel or kvm_amd, or turn on virtualization in the firmware)";
+    return error;
+  }
+  auto touched = TouchedPages::Open();
+  return HostAccess{.kvm = std::move(*opened),
+                    .kvm_instance = KvmInstance(),
+                    .touched_pages = touched.has_value() ? std::optional(std::move(*touched)) : std::nullopt,
+                    .userfaultfd = {}};
+}
+
+std::vector<int> HostAccess::OpenFiles() const {
+  return {kvm.fd(), touched_pages.has_value() ? touched_pages->fd() : -1, userfaultfd.get()};
 }
 
 Result<> CheckHostMemory(uint64_t memory_bytes) {
@@ -104,10 +114,10 @@ Result<std::unique_ptr<Machine>> Machine::Create(MachineConfig config) {
   HMVM_TRY(CheckMemorySize(config.memory_mib, config.kernel, kernel.bytes(), initrd.size()));
 
   // The virtual machine and its memory.
-  HMVM_TRY_ASSIGN(Kvm kvm, OpenKvm());
-  HMVM_TRY_ASSIGN(Vm vm, kvm.CreateVm());
+  HMVM_TRY_ASSIGN(Vm vm, config.host->kvm.CreateVm());
   HMVM_TRY_ASSIGN(GuestMemory memory, GuestMemory::Create(config.memory_mib * kMiB));
-  std::unique_ptr<Machine> machine(new Machine(std::move(kvm), std::move(vm), std::move(memory)));
+  std::unique_ptr<Machine> machine(
+      new Machine(std::move(*config.host), std::move(config.enter_role), std::move(vm), std::move(memory)));
   machine->console_ = std::move(config.console);
   machine->kernel_name_ = config.kernel.name;
   HMVM_TRY_ASSIGN(machine->device_loop_, EventLoop::Create());
@@ -142,18 +152,18 @@ Result<> Machine::AddRam() {
 }
 
 Result<> Machine::ChoosePlatform(PlatformChoice choice, uint32_t cpus) {
-  HMVM_TRY_ASSIGN(const HostProbe probe, ProbeHost(kvm_));
+  HMVM_TRY_ASSIGN(const HostProbe probe, ProbeHost(host_.kvm));
   probe_vm_ = probe.vm;
   HMVM_TRY_ASSIGN(choice, DecidePlatform(choice, probe));
   HMVM_TRY(MakePlatform(choice, cpus, probe.emulated_ring0, /*restored=*/false));
-  HMVM_TRY_ASSIGN(host_fit_, ReadHostFit(kvm_, platform_->Name()));
+  HMVM_TRY_ASSIGN(host_fit_, ReadHostFit(host_.kvm, host_.kvm_instance, platform_->Name()));
   host_fit_.set_emulated_ring0(probe.emulated_ring0);
   return {};
 }
 
 Result<> Machine::MakePlatform(PlatformChoice choice, uint32_t cpus, bool emulated_ring0, bool restored) {
   cpus_ = cpus;
-  const PlatformContext context = {.kvm = &kvm_,
+  const PlatformContext context = {.kvm = &host_.kvm,
                                    .vm = &vm_,
                                    .memory = &memory_,
                                    .mmio = &mmio_,
@@ -241,15 +251,33 @@ Machine::~Machine() {
   Wait();
 }
 
-void Machine::Start(std::function<void()> on_end, bool paused) {
+Result<> Machine::Start(std::function<void()> on_end, bool paused) {
   on_end_ = std::move(on_end);
   paused_ = paused;
   pause_wanted_ = paused;
   if (paused) device_loop_->Post([this] { WaitWhilePaused(); });
-  threads_.emplace_back([this] { RunDevices(); });
-  for (Vcpu& vcpu : platform_->vcpus()) {
-    threads_.emplace_back([this, &vcpu] { RunVcpu(vcpu); });
+  const auto vcpus = platform_->vcpus();
+  entered_ = std::make_unique<std::latch>(std::ssize(vcpus) + 1);
+  const auto serve = [this](ThreadRole role, const std::string& name, auto run) {
+    threads_.emplace_back([this, role, name, run] {
+      ::pthread_setname_np(::pthread_self(), name.c_str());
+      if (const auto taken = enter_role_(role); !taken.has_value()) {
+        End(MachineEnd::kKvmError, name + ": " + taken.error().Message());
+      }
+      entered_->count_down();
+      may_serve_.wait();
+      run();
+    });
+  };
+  serve(ThreadRole::kDevice, "devices", [this] { RunDevices(); });
+  for (Vcpu& vcpu : vcpus) {
+    serve(ThreadRole::kVcpu, "vcpu" + std::to_string(vcpu.index()), [this, &vcpu] { RunVcpu(vcpu); });
   }
+  entered_->wait();
+  const auto taken = enter_role_(ThreadRole::kControl);
+  if (!taken.has_value()) End(MachineEnd::kKvmError, "");
+  may_serve_.count_down();
+  return taken;
 }
 
 Result<> Machine::Pause() {
@@ -301,7 +329,6 @@ MachineOutcome Machine::Wait() {
 }
 
 void Machine::RunVcpu(Vcpu& vcpu) {
-  ::pthread_setname_np(::pthread_self(), ("vcpu" + std::to_string(vcpu.index())).c_str());
   if (const auto attached = vcpu.AttachThread(); !attached.has_value()) {
     return End(MachineEnd::kKvmError, attached.error().Message());
   }
@@ -337,7 +364,6 @@ void Machine::OpenStatistics() {
 }
 
 void Machine::RunDevices() {
-  ::pthread_setname_np(::pthread_self(), "devices");
   probe_vm_.reset();  // beside the guest's first steps, which need no device
   if (const auto ran = device_loop_->Run(); !ran.has_value()) {
     End(MachineEnd::kKvmError, "device thread: " + ran.error().Message());

@@ -4,6 +4,7 @@
 #include <atomic>
 #include <condition_variable>
 #include <functional>
+#include <latch>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -14,11 +15,13 @@
 #include "base/event_loop.h"
 #include "base/result.h"
 #include "base/unique_fd.h"
+#include "security/syscall_rules.h"
 #include "vmm/devices/bus.h"
 #include "vmm/devices/exit_port.h"
 #include "vmm/devices/serial.h"
 #include "vmm/kvm/kvm.h"
 #include "vmm/kvm/statistics.h"
+#include "vmm/machine_host.h"
 #include "vmm/memory/dirty_pages.h"
 #include "vmm/memory/guest_memory.h"
 #include "vmm/platform/platform.h"
@@ -50,7 +53,6 @@ struct RestoreConfig {
   bool memory_verified = false;   // it has been restored before, and the files have not been changed since
   // In place of both; its memory is unpacked where and when it is touched.
   std::optional<NamedFile> archive;
-  UniqueFd userfaultfd;  // for the archive: see LazyLoader
   PageRuns working_set;  // that earlier restores have written to: prepared beside all else
   // The archive turns out to be damaged, or can't be read any more: called from a thread of the machine's,
   // while others wait for memory and can't be stopped. It must not return.
@@ -58,6 +60,10 @@ struct RestoreConfig {
 };
 
 struct MachineConfig {
+  std::optional<HostAccess> host;  // never none
+  // Each thread's first call, with its role, and then that of Start()'s caller: what follows is held to the
+  // role's system calls. No thread serves before all have made it.
+  std::function<Result<>(ThreadRole)> enter_role;
   NamedFile kernel;
   std::optional<NamedFile> initrd;
   std::string command_line;  // appended to the machine's own
@@ -111,10 +117,10 @@ class Machine {
   // Ends and joins.
   ~Machine();
 
-  // Starts the threads. `on_end` is called once, from any thread, when the machine has ended; then Wait() no
-  // longer blocks for the guest's sake. `paused`: as after Pause(); no instruction is executed before
-  // Resume().
-  void Start(std::function<void()> on_end, bool paused = false);
+  // Starts the threads and becomes the control thread. `on_end` is called once, from any thread, when the
+  // machine has ended; then Wait() no longer blocks for the guest's sake. `paused`: as after Pause(); no
+  // instruction is executed before Resume().
+  Result<> Start(std::function<void()> on_end, bool paused = false);
   // Ends the machine as if the power were cut.
   void Stop() { End(MachineEnd::kPowerOff, ""); }
   // Holds all vCPUs and the device thread: when it returns, no instruction of the guest runs and no device
@@ -142,8 +148,11 @@ class Machine {
   std::vector<std::pair<std::string, uint64_t>> Counters() const;
 
  private:
-  Machine(Kvm kvm, Vm vm, GuestMemory memory)
-      : kvm_(std::move(kvm)), vm_(std::move(vm)), memory_(std::move(memory)) {}
+  Machine(HostAccess host, std::function<Result<>(ThreadRole)> enter_role, Vm vm, GuestMemory memory)
+      : host_(std::move(host)),
+        enter_role_(std::move(enter_role)),
+        vm_(std::move(vm)),
+        memory_(std::move(memory)) {}
 
   Result<> AddRam();
   Result<> ChoosePlatform(PlatformChoice choice, uint32_t cpus);
@@ -166,7 +175,8 @@ class Machine {
   void End(MachineEnd end, std::string report);
 
   // In the order of dependency: what is below uses what is above.
-  const Kvm kvm_;
+  HostAccess host_;
+  const std::function<Result<>(ThreadRole)> enter_role_;
   Vm vm_;
   GuestMemory memory_;
   Bus mmio_;
@@ -187,12 +197,14 @@ class Machine {
   std::string device_command_line_;          // "virtio_mmio.device=..." for each of them
   std::unique_ptr<DirtyPages> dirty_pages_;
   std::unique_ptr<MemorySaver> memory_saver_;
-  std::optional<TouchedPages> touched_pages_;  // of a restored machine
-  std::jthread working_set_;                   // prepares it
-  std::optional<NamedFile> archive_;           // that the loader reads
+  bool restored_ = false;
+  std::jthread working_set_;          // prepares it
+  std::optional<NamedFile> archive_;  // that the loader reads
   std::unique_ptr<LazyLoader> loader_;
 
   std::atomic<uint64_t> running_monotonic_ns_ = 0;
+  std::unique_ptr<std::latch> entered_;  // the threads have, their roles
+  std::latch may_serve_{1};
   std::atomic<bool> ended_ = false;
   std::atomic<bool> pause_wanted_ = false;  // paused_, for the vCPU threads to look at each turn
   std::function<void()> on_end_;

@@ -74,10 +74,10 @@ Result<std::unique_ptr<Machine>> Machine::Restore(MachineConfig config) {
   config.guest_cid = GuestCid(state);
 
   // The virtual machine and its memory.
-  HMVM_TRY_ASSIGN(Kvm kvm, OpenKvm());
-  HMVM_TRY_ASSIGN(Vm vm, kvm.CreateVm());
+  HMVM_TRY_ASSIGN(Vm vm, config.host->kvm.CreateVm());
   HMVM_TRY_ASSIGN(GuestMemory memory, GuestMemory::Create(state.memory_bytes()));
-  std::unique_ptr<Machine> machine(new Machine(std::move(kvm), std::move(vm), std::move(memory)));
+  std::unique_ptr<Machine> machine(
+      new Machine(std::move(*config.host), std::move(config.enter_role), std::move(vm), std::move(memory)));
   machine->console_ = std::move(config.console);
   machine->kernel_name_ = state.kernel();
   HMVM_TRY_ASSIGN(machine->device_loop_, EventLoop::Create());
@@ -89,20 +89,27 @@ Result<std::unique_ptr<Machine>> Machine::Restore(MachineConfig config) {
   if (archive) {
     machine->archive_ = std::move(source.archive);
     HMVM_TRY_ASSIGN(machine->loader_,
-                    LazyLoader::Start(std::move(*archive), machine->MemoryAreas(), source.userfaultfd,
-                                      std::move(source.on_memory_lost)));
+                    LazyLoader::Start(
+                        std::move(*archive), std::move(machine->host_.userfaultfd), machine->MemoryAreas(),
+                        [raw = machine.get()] { return raw->enter_role_(ThreadRole::kWorker); },
+                        std::move(source.on_memory_lost)));
   } else {
     HMVM_TRY(MapMemory(map, files, machine->MemoryAreas()));
     if (!source.working_set.empty()) {
-      machine->working_set_ =
-          std::jthread([pages = std::move(source.working_set), areas = machine->MemoryAreas()] {
-            PrepareWorkingSet(pages.runs(), areas);
-          });
+      machine->working_set_ = std::jthread([raw = machine.get(), pages = std::move(source.working_set)] {
+        if (raw->enter_role_(ThreadRole::kWorker).has_value()) {
+          PrepareWorkingSet(pages.runs(), raw->MemoryAreas());
+        }
+      });
     }
     // Read beside all that follows; the guest does not run before it is found whole. Not earlier: once there
     // are two threads, the kernel takes an RCU grace period for what the platform asks of it.
-    if (!source.memory_verified)
-      verified = std::async(std::launch::async, [&map, &files] { return VerifyMemory(map, files); });
+    if (!source.memory_verified) {
+      verified = std::async(std::launch::async, [&map, &files, raw = machine.get()]() -> Result<> {
+        HMVM_TRY(raw->enter_role_(ThreadRole::kWorker));
+        return VerifyMemory(map, files);
+      });
+    }
   }
 
   // Platform and devices as they were.
@@ -116,7 +123,7 @@ Result<std::unique_ptr<Machine>> Machine::Restore(MachineConfig config) {
   }
   machine->OpenStatistics();
   machine->MakeMemorySaver(map.AllRuns());
-  if (auto touched = TouchedPages::Open(); touched.has_value()) machine->touched_pages_ = std::move(*touched);
+  machine->restored_ = true;
   if (verified.valid()) HMVM_TRY(verified.get());
   return machine;
 }
@@ -128,13 +135,13 @@ Result<> Machine::RestorePlatform(PlatformChoice wish, const snapshot::MachineSt
   if (wish != PlatformChoice::kAuto && wish != saved) {
     return Error{0, "the snapshot's platform is " + state.platform() + ", and it can run on no other"};
   }
-  HMVM_TRY_ASSIGN(host_fit_, ReadHostFit(kvm_, state.platform()));
+  HMVM_TRY_ASSIGN(host_fit_, ReadHostFit(host_.kvm, host_.kvm_instance, state.platform()));
   const auto fits = CheckHostFit(state.host(), host_fit_);
   if (!fits.has_value()) return Wrap("the snapshot does not fit this host", fits.error());
   // KVM as it was loaded when the snapshot's machine was made need not be probed again.
   bool emulated_ring0 = state.host().emulated_ring0();
   if (host_fit_.kvm_instance().empty() || host_fit_.kvm_instance() != state.host().kvm_instance()) {
-    HMVM_TRY_ASSIGN(const HostProbe probe, ProbeHost(kvm_));
+    HMVM_TRY_ASSIGN(const HostProbe probe, ProbeHost(host_.kvm));
     probe_vm_ = probe.vm;
     HMVM_TRY(DecidePlatform(saved, probe));
     emulated_ring0 = probe.emulated_ring0;
@@ -174,11 +181,8 @@ void Machine::MakeMemorySaver(PageRuns mapped) {
   dirty_pages_ = std::make_unique<DirtyPages>(
       &memory_, MemoryAreas(), std::make_unique<KvmWriteLog>(&vm_, std::move(slots)),
       [this](OwnWrites& places) { platform_->AppendOwnWrites(places); });
-  // Without it, where there is no /proc, untouched memory is read like any other.
-  auto touched = TouchedPages::Open();
   memory_saver_ = std::make_unique<MemorySaver>(
-      dirty_pages_.get(), touched.has_value() ? std::optional(std::move(*touched)) : std::nullopt,
-      std::move(mapped));
+      dirty_pages_.get(), host_.touched_pages ? &*host_.touched_pages : nullptr, std::move(mapped));
 }
 
 Result<> Machine::PrepareSnapshot(const SnapshotTarget& target) {
@@ -217,8 +221,10 @@ Result<SnapshotReport> Machine::Snapshot(const SnapshotTarget& target) {
 }
 
 Result<PageRuns> Machine::WorkingSet() const {
-  if (!touched_pages_.has_value()) return Error{EINVAL, "the machine was not restored, or there is no /proc"};
-  return CollectWorkingSet(*touched_pages_, MemoryAreas());
+  if (!restored_ || !host_.touched_pages.has_value()) {
+    return Error{EINVAL, "the machine was not restored, or there is no /proc"};
+  }
+  return CollectWorkingSet(*host_.touched_pages, MemoryAreas());
 }
 
 Result<snapshot::MachineState> Machine::SaveState() const {

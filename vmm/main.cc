@@ -1,16 +1,21 @@
 // hmvm-vmm: one process, one microVM. Exit status: 0 power-off or Stop, 1 wrong arguments or failed set-up, 2
 // reset by the guest, 3 panic of the guest, 4 KVM error.
+#include <elf.h>
 #include <pthread.h>
 #include <signal.h>
 #include <sys/signalfd.h>
 #include <time.h>
 #include <unistd.h>
 
+#include <cstring>
 #include <sstream>
 
 #include "base/event_loop.h"
 #include "base/file.h"
 #include "base/log.h"
+#include "security/jail.h"
+#include "security/seccomp.h"
+#include "vmm/boot/bzimage_payload.h"
 #include "vmm/control.h"
 #include "vmm/flags.h"
 #include "vmm/machine.h"
@@ -67,11 +72,40 @@ Result<ExitStatus> Inspect(int fd) {
   return kPowerOff;
 }
 
+bool IsElf(int file) {
+  char magic[SELFMAG] = {};
+  return ::pread(file, magic, sizeof(magic), 0) == SELFMAG && std::memcmp(magic, ELFMAG, SELFMAG) == 0;
+}
+
+// All that a machine needs under a name of the host's, and then the door behind us: what comes after, the
+// first look into a kernel or snapshot included, is done from within the jail.
+Result<> EnterJail(Flags& flags, int signals) {
+  HMVM_TRY_ASSIGN(flags.machine.host, OpenHost(flags.kvm));
+  if (flags.machine.restore && flags.machine.restore->archive) {
+    HMVM_TRY_ASSIGN(flags.machine.host->userfaultfd, LazyLoader::OpenUserfaultfd());
+  }
+  if (!flags.jail) return {};
+  if (!flags.machine.restore && !IsElf(flags.machine.kernel.fd.get())) HMVM_TRY(LoadUnpacker());
+  ::tzset();  // for the log: reads /etc/localtime
+  std::vector<int> files = flags.OpenFiles();
+  for (const int file : flags.machine.host->OpenFiles()) files.push_back(file);
+  files.push_back(signals);
+  HMVM_TRY_ASSIGN(const std::vector<std::string> missing,
+                  (Jail{.user = flags.jail->user, .files = files}.Enter()));
+  for (const std::string& layer : missing) LOG(WARNING) << layer;
+  return {};
+}
+
 Result<ExitStatus> Run(int argc, char** argv, uint64_t started_monotonic_ns) {
   HMVM_TRY_ASSIGN(const UniqueFd signals, TakeSignals());
   HMVM_TRY_ASSIGN(Flags flags, ParseFlags(argc, argv));
   if (flags.probe) return Probe();
   if (flags.inspect.valid()) return Inspect(flags.inspect.get());
+  HMVM_TRY(EnterJail(flags, signals.get()));
+  flags.machine.enter_role = [mode = flags.seccomp](ThreadRole role) -> Result<> {
+    HMVM_TRY(EnterRole(role, mode));
+    return role == ThreadRole::kControl ? Seal() : Result<>();
+  };
   HMVM_TRY_ASSIGN(const auto loop, EventLoop::Create());
   if (flags.machine.restore) {
     flags.machine.restore->on_memory_lost = [](const Error& error) {
@@ -88,7 +122,7 @@ Result<ExitStatus> Run(int argc, char** argv, uint64_t started_monotonic_ns) {
     machine->Stop();
     return {};
   }));
-  machine->Start([&] { loop->Stop(); }, flags.paused);
+  HMVM_TRY(machine->Start([&] { loop->Stop(); }, flags.paused));
   HMVM_TRY(loop->Run());
 
   const MachineOutcome outcome = machine->Wait();

@@ -10,6 +10,9 @@
 #include "runtime/cli/installation.h"
 #include "runtime/cli/output.h"
 #include "runtime/supervisor/machine.h"
+#include "security/cell.h"
+#include "security/jail.h"
+#include "security/seccomp.h"
 
 namespace hmvm {
 namespace {
@@ -34,6 +37,35 @@ ordered_json FileFinding(const char* name, const std::string& path, const char* 
           {"verdict", there ? "ok" : "missing"}};
 }
 
+// A layer of the jail around each VMM; without one the others hold.
+ordered_json LayerFinding(const char* name, std::string_view why_not, const char* meaning) {
+  return {{"name", name},
+          {"value", why_not.empty() ? "there" : why_not},
+          {"meaning", meaning},
+          {"verdict", why_not.empty() ? "ok" : "note"}};
+}
+
+std::string WhyNoDevicePolicy() {
+  const auto hierarchies = CgroupHierarchies::Find();
+  if (const auto why = WhyNoLimits(hierarchies, {.no_devices = true}); !why.empty()) return why[0];
+  const auto cgroup =
+      Cgroup::Create(hierarchies, "check-" + std::to_string(::getpid()), {.no_devices = true});
+  return cgroup.has_value() ? cgroup->device_problem() : cgroup.error().Message();
+}
+
+void AddLayers(ordered_json& findings) {
+  std::string jail = WhyNoJail();
+  if (jail.empty()) jail = WhyNoNamespaces();
+  findings.push_back(LayerFinding("jail", jail, "each VMM has its own user, namespaces and empty root"));
+  findings.push_back(LayerFinding("jail: user namespace", WhyNoUserNamespace(),
+                                  "capabilities that a VMM might regain mean nothing outside"));
+  findings.push_back(
+      LayerFinding("jail: Landlock", WhyNoLandlock(), "a VMM opens no file, whatever its root"));
+  findings.push_back(LayerFinding("jail: devices", WhyNoDevicePolicy(), "a VMM's cgroup opens no device"));
+  findings.push_back(
+      LayerFinding("seccomp", WhyNoSeccomp(), "each thread of a VMM makes its own calls only"));
+}
+
 std::string Format(const ordered_json& report) {
   Table table({"", "WHAT", "FOUND", "MEANING"});
   for (const ordered_json& finding : report["findings"]) {
@@ -56,6 +88,7 @@ Result<int> Execute(const Folders&, const CheckOptions& options) {
       FileFinding("initramfs", installation.initramfs, "the agent, first process of every guest"));
   findings.push_back(
       FileFinding("mkfs.erofs", "/usr/bin/mkfs.erofs", "makes an image's file system (erofs-utils)"));
+  AddLayers(findings);
   HMVM_TRY(Print(options.json ? report.dump(2) + "\n" : Format(report)));
 
   const bool complete = std::ranges::none_of(

@@ -286,6 +286,9 @@ class Parser {
     run->add_flag("--read-only", run_.read_only, "Make the root file system read-only");
     AddConfinement(run);
     AddMachine(run, run_.kernel, run_.platform);
+    run->add_option("--seccomp", run_.seccomp,
+                    "A system call that the VMM never makes: kill ends it; log, off: for development of hmvm")
+        ->capture_default_str();
     AddResources(run);
     run->add_flag("--no-template", run_.no_template,
                   "Boot the guest in place of starting it from a template; see `hmvm template --help`");

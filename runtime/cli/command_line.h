@@ -36,6 +36,7 @@ struct RunOptions {
   ConfinementWishes confinement;
   std::string kernel;
   std::string platform = "auto";
+  std::string seccomp = "kill";
   std::string stop_signal;  // empty: the image's
   RestartPolicy restart_policy;
   bool no_template = false;

@@ -31,7 +31,7 @@ _hmvm() {
             case ${command/#run/create}:$word in
             create:--name | create:-[ewum] | create:--env | create:--env-file | create:--workdir | create:--user | \
                 create:--hostname | create:--entrypoint | create:--cpus | create:--memory | create:--kernel | \
-                create:--platform | create:--restart | create:--stop-signal | create:--cpu-shares | \
+                create:--platform | create:--seccomp | create:--restart | create:--stop-signal | create:--cpu-shares | \
                 create:--cpuset-cpus | create:--memory-swap | create:--pids-limit | create:--device-* | \
                 create:--health-cmd | create:--health-interval | create:--health-timeout | create:--health-retries | \
                 create:--health-start-period | create:--cap-add | create:--cap-drop | create:--security-opt | create:--security-profile | \
@@ -56,6 +56,7 @@ _hmvm() {
         ;;
     --platform) words="auto hardware ring3" ;;
     --security-profile) words="default strict" ;;
+    --seccomp) words="kill log off" ;;
     --format) words="table json" ;;
     --diff-of) words=$(hmvm snapshot ls --quiet 2>/dev/null) ;;
     --restart) words="no on-failure always unless-stopped" ;;
@@ -74,7 +75,7 @@ _hmvm() {
         words="--rm --interactive --tty --name --env --env-file --workdir --user --hostname --entrypoint --cpus
                --cpu-shares --cpuset-cpus --memory --memory-swap --pids-limit --device-read-bps --device-write-bps
                --device-read-iops --device-write-iops --cap-add --cap-drop --privileged --security-opt --security-profile
-               --read-only --kernel --platform --no-template --restart --stop-signal --health-cmd
+               --read-only --kernel --platform --seccomp --no-template --restart --stop-signal --health-cmd
                --health-interval --health-timeout --health-retries --health-start-period --no-healthcheck --help"
         [ "$command" = run ] && words+=" --detach"
         [[ $cur != -* ]] && words=$(_hmvm_images)

@@ -12,6 +12,8 @@
 #include "runtime/cli/launch.h"
 #include "runtime/container/process_config.h"
 #include "runtime/container/profile_use.h"
+#include "security/cell.h"
+#include "security/seccomp.h"
 
 namespace hmvm {
 namespace {
@@ -28,12 +30,13 @@ Result<> CheckHost(const RunOptions& options) {
 }
 
 // What was asked for and is not to be had: no reason not to run.
-void WarnOfResources(const RunOptions& options) {
+void Warn(const RunOptions& options) {
   std::vector<std::string> warnings = ResourceWarnings(options.resources, options.memory_bytes);
   CgroupLimits asked = HostLimits(options.resources, options.memory_bytes);
   // The guest's size limits its memory anyway; nobody asked for the cgroup's limit alone.
   if (!asked.swap_bytes.has_value()) asked.memory_bytes = 0;
   std::ranges::move(WhyNoLimits(CgroupHierarchies::Find(), asked), std::back_inserter(warnings));
+  if (const std::string why = WhyNoJail(); !why.empty()) warnings.push_back(why);
   for (const std::string& warning : warnings) PrintError("warning: " + warning);
 }
 
@@ -79,6 +82,8 @@ Result<ContainerConfig> MakeConfig(const RunOptions& options, const Image& image
   config.kernel =
       options.kernel.empty() ? installation.kernel : std::filesystem::absolute(options.kernel).string();
   config.platform = options.platform;
+  HMVM_TRY(ParseSeccompMode(options.seccomp));
+  config.seccomp = options.seccomp;
   config.cpus = options.cpus;
   config.memory_bytes = options.memory_bytes;
   config.resources = options.resources;
@@ -97,7 +102,7 @@ Result<ContainerConfig> MakeConfig(const RunOptions& options, const Image& image
 Result<NewContainer> PrepareContainer(const Folders& folders, const RunOptions& options) {
   if (!options.name.empty()) HMVM_TRY(CheckContainerName(options.name));
   HMVM_TRY(CheckHost(options));
-  WarnOfResources(options);
+  Warn(options);
   NewContainer made;
   HMVM_TRY_ASSIGN(made.installation, Installation::Find());
   HMVM_TRY_ASSIGN(const ImageStore images, ImageStore::Open(folders.images()));

@@ -38,7 +38,6 @@ void CloseAllBut(const SupervisorInput& input) {
     kept.push_back(input.files.snapshot->state.get());
     kept.push_back(input.files.snapshot->archive.get());
     kept.push_back(input.files.snapshot->working_set.get());
-    kept.push_back(input.files.snapshot->userfaultfd.get());
     for (const UniqueFd& memory : input.files.snapshot->memory) kept.push_back(memory.get());
   }
   std::sort(kept.begin(), kept.end());

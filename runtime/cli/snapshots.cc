@@ -149,9 +149,6 @@ Result<Source> OpenExported(const std::string& path) {
   HMVM_TRY_ASSIGN(Exported exported, ReadExported(path));
   Source source{.machine = {}, .container = std::move(exported.container)};
   source.machine.archive = std::move(archive);
-  // Where there is none, the VMM may still be allowed the system call.
-  if (auto device = OpenFile("/dev/userfaultfd", O_RDWR); device.has_value())
-    source.machine.userfaultfd = std::move(*device);
   return source;
 }
 

@@ -385,6 +385,7 @@ std::string EncodeContainerRecord(const ContainerRecord& record) {
         {"stop_signal", EncodeBytes(config.stop_signal)},
         {"kernel", EncodeBytes(config.kernel)},
         {"platform", EncodeBytes(config.platform)},
+        {"seccomp", EncodeBytes(config.seccomp)},
         {"cpus", config.cpus},
         {"memory_bytes", config.memory_bytes},
         {"resources", EncodeResources(config.resources)},
@@ -441,6 +442,7 @@ Result<ContainerRecord> DecodeContainerRecord(std::string_view text) {
   config.Get("stop_signal", record.config.stop_signal);
   config.Get("kernel", record.config.kernel);
   config.Get("platform", record.config.platform);
+  config.GetIfThere("seccomp", record.config.seccomp);
   config.Get("cpus", record.config.cpus);
   config.Get("memory_bytes", record.config.memory_bytes);
   config.GetIfThere("resources", record.config.resources);

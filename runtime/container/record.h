@@ -25,10 +25,11 @@ struct ContainerConfig {
   std::string working_dir;
   std::string user;
   std::string hostname;
-  std::string stop_signal;  // empty: SIGTERM
-  std::string kernel;       // path
-  std::string platform;     // auto, hardware, ring3
-  uint32_t cpus = 1;        // of the machine
+  std::string stop_signal;       // empty: SIGTERM
+  std::string kernel;            // path
+  std::string platform;          // auto, hardware, ring3
+  std::string seccomp = "kill";  // or "log", "off": see security/seccomp.h
+  uint32_t cpus = 1;             // of the machine
   uint64_t memory_bytes = 0;
   Resources resources;
   std::string security_profile = "default";  // by name: default, strict or a file

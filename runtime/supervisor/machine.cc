@@ -108,7 +108,6 @@ Result<std::unique_ptr<Machine>> Machine::Start(EventLoop& loop, const std::stri
     const MachineSnapshot& snapshot = *files.snapshot;
     if (snapshot.archive.valid()) {
       give("--archive=", snapshot.archive, kStateFd);
-      if (snapshot.userfaultfd.valid()) give("--userfaultfd=", snapshot.userfaultfd, kFirstMemoryFd);
     } else {
       give("--restore=", snapshot.state, kStateFd);
       std::string memory = "--memory=";
@@ -130,10 +129,8 @@ Result<std::unique_ptr<Machine>> Machine::Start(EventLoop& loop, const std::stri
   if (const std::string limits = IoLimitsFlag(config.resources); !limits.empty()) {
     options.arguments.push_back("--io_limits=" + limits);
   }
-  HMVM_TRY_ASSIGN(machine->cgroup_, Cgroup::Create(CgroupHierarchies::Find(), id,
-                                                   HostLimits(config.resources, config.memory_bytes)));
-  options.cgroup = machine->cgroup_.v2_directory();
-  options.cgroup_tasks = machine->cgroup_.v1_tasks();
+  HMVM_TRY_ASSIGN(machine->cell_, Cell::Create(id, HostLimits(config.resources, config.memory_bytes)));
+  machine->cell_.Enclose(config.seccomp, options);
   options.die_with_parent = true;
   HMVM_TRY_ASSIGN(machine->process_, Process::Start(options));
   machine->agent_ = std::move(agent.first);
@@ -188,7 +185,7 @@ Result<> Machine::OnExit() {
   exit_watch_ = Watch();
   HMVM_TRY_ASSIGN(wait_status_, process_.Wait());
   ended_ = true;
-  cgroup_ = Cgroup();
+  cell_ = Cell();
   console_->Drain();
   log_->Drain();
   on_end_();
@@ -226,6 +223,10 @@ std::string Machine::SetUpError(const ContainerConfig& config) const {
 }
 
 std::string Machine::EndReason(const ContainerConfig& config) const {
+  if (WIFSIGNALED(wait_status_) && WTERMSIG(wait_status_) == SIGSYS) {
+    return "the virtual machine monitor made a forbidden system call and was killed" +
+           Quote(LastLogMessage(vmm_log()));
+  }
   if (WIFSIGNALED(wait_status_)) {
     return "the virtual machine monitor was ended by signal " + std::to_string(WTERMSIG(wait_status_)) +
            " (" + ::strsignal(WTERMSIG(wait_status_)) + ")" + Quote(LastLogMessage(vmm_log()));

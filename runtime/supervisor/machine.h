@@ -14,7 +14,7 @@
 #include "base/unique_fd.h"
 #include "runtime/container/record.h"
 #include "runtime/supervisor/tail_capture.h"
-#include "security/cgroup.h"
+#include "security/cell.h"
 #include "vmm/api/vmm.pb.h"
 
 namespace hmvm {
@@ -24,7 +24,6 @@ struct MachineSnapshot {
   UniqueFd state;                // machine.pb
   std::vector<UniqueFd> memory;  // the full one first, then the diffs upon it
   UniqueFd archive;              // an exported one, in place of both
-  UniqueFd userfaultfd;          // with it: /dev/userfaultfd, where there is one
   // Of a template: whether its memory has been read and found whole, and not been written to since; notes
   // that it was found so.
   std::function<bool()> known_whole;
@@ -99,7 +98,7 @@ class Machine {
   Result<> OnExit();
   std::string SetUpError(const ContainerConfig& config) const;
 
-  Cgroup cgroup_;
+  Cell cell_;
   Process process_;
   std::unique_ptr<TtrpcClient> control_;  // its closing ends the machine, too
   UniqueFd agent_;

@@ -15,6 +15,7 @@
 #include "base/ttrpc/client.h"
 #include "guest/api/agent.pb.h"
 #include "runtime/supervisor/machine.h"
+#include "security/cell.h"
 #include "vmm/api/vmm.pb.h"
 
 namespace hmvm {
@@ -36,7 +37,7 @@ class Builder {
     (void)process_.Wait().has_value();
   }
 
-  Result<> Start(const TemplateMachine& machine) {
+  Result<> Start(const TemplateMachine& machine, const std::string& id) {
     HMVM_TRY_ASSIGN(const UniqueFd kernel, OpenFile(machine.kernel, O_RDONLY));
     HMVM_TRY_ASSIGN(const UniqueFd initrd, OpenFile(machine.initramfs, O_RDONLY));
     HMVM_TRY_ASSIGN(const UniqueFd null, OpenFile("/dev/null", O_RDWR));
@@ -45,23 +46,24 @@ class Builder {
     HMVM_TRY_ASSIGN(SocketPair files, MakeSocketPair(SOCK_SEQPACKET));
     log_ = UniqueFd(::memfd_create("vmm.log", MFD_CLOEXEC));
     if (!log_.valid()) return Error{errno, "memfd_create"};
-    HMVM_TRY_ASSIGN(
-        process_,
-        Process::Start(
-            {.arguments = {machine.vmm_program, "--kernel=" + Fd(kKernelFd), "--initrd=" + Fd(kInitrdFd),
-                           "--cpus=" + std::to_string(machine.cpus),
-                           "--memory_mib=" + std::to_string(machine.memory_mib),
-                           "--platform=" + machine.platform, "--disks=none", "--agent=" + Fd(kAgentFd),
-                           "--control=" + Fd(kControlFd), "--files=" + Fd(kFilesFd)},
-             .fds = {{null.get(), 0},
-                     {null.get(), 1},
-                     {log_.get(), 2},
-                     {kernel.get(), kKernelFd},
-                     {initrd.get(), kInitrdFd},
-                     {agent.second.get(), kAgentFd},
-                     {control.second.get(), kControlFd},
-                     {files.second.get(), kFilesFd}},
-             .die_with_parent = true}));
+    Process::Options options = {
+        .arguments = {machine.vmm_program, "--kernel=" + Fd(kKernelFd), "--initrd=" + Fd(kInitrdFd),
+                      "--cpus=" + std::to_string(machine.cpus),
+                      "--memory_mib=" + std::to_string(machine.memory_mib), "--platform=" + machine.platform,
+                      "--disks=none", "--agent=" + Fd(kAgentFd), "--control=" + Fd(kControlFd),
+                      "--files=" + Fd(kFilesFd)},
+        .fds = {{null.get(), 0},
+                {null.get(), 1},
+                {log_.get(), 2},
+                {kernel.get(), kKernelFd},
+                {initrd.get(), kInitrdFd},
+                {agent.second.get(), kAgentFd},
+                {control.second.get(), kControlFd},
+                {files.second.get(), kFilesFd}},
+        .die_with_parent = true};
+    HMVM_TRY_ASSIGN(cell_, Cell::Create("template-" + id, {}));
+    cell_.Enclose("kill", options);
+    HMVM_TRY_ASSIGN(process_, Process::Start(options));
     agent_ = TtrpcClient::Create(std::move(agent.first));
     control_ = TtrpcClient::Create(std::move(control.first));
     files_ = std::move(files.first);
@@ -102,6 +104,7 @@ class Builder {
   }
 
   UniqueFd log_;
+  Cell cell_;
   Process process_;
   std::unique_ptr<TtrpcClient> agent_;
   std::unique_ptr<TtrpcClient> control_;
@@ -113,7 +116,7 @@ class Builder {
 Result<> BuildTemplate(const TemplateStore& store, const TemplateKey& key) {
   HMVM_TRY_ASSIGN(TemplateStore::Draft draft, store.Begin(key));
   Builder builder;
-  HMVM_TRY(builder.Start(key.machine));
+  HMVM_TRY(builder.Start(key.machine, key.id));
   HMVM_TRY(builder.AwaitAgent());
   HMVM_TRY(builder.Snapshot(draft));
   return draft.Commit();

@@ -107,6 +107,11 @@ Result<> Unpack(const LibArchive& library, std::span<const std::byte> compressed
 
 }  // namespace
 
+Result<> LoadUnpacker() {
+  HMVM_TRY(LibArchive::Get());
+  return {};
+}
+
 Result<Mapping> UnpackVmlinux(std::span<const std::byte> bzimage) {
   HMVM_TRY_ASSIGN(const BzImage image, BzImage::Parse(bzimage));
   HMVM_TRY_ASSIGN(std::span<const std::byte> compressed, image.CompressedKernel());

@@ -19,4 +19,7 @@ inline constexpr uint64_t kMaxVmlinuxBytes = 256 << 20;
 // first call loads libarchive, so that a machine whose kernel is a vmlinux does not pay for it. Thread-safe.
 Result<Mapping> UnpackVmlinux(std::span<const std::byte> bzimage);
 
+// Loads libarchive now: from within a jail it can't be.
+Result<> LoadUnpacker();
+
 }  // namespace hmvm

@@ -24,7 +24,8 @@ class Vm;
 // /dev/kvm.
 class Kvm {
  public:
-  // Opens `path` and checks KVM_GET_API_VERSION. ENOENT and EACCES are the errors a user can mend.
+  // Opens `path`, or takes over "fd:N", and checks KVM_GET_API_VERSION. ENOENT and EACCES are the errors a
+  // user can mend.
   static Result<Kvm> Open(const std::string& path = "/dev/kvm");
 
   // KVM_CHECK_EXTENSION: 0 when absent, else the capability's own number.
@@ -33,6 +34,7 @@ class Kvm {
   // KVM_GET_MSR_INDEX_LIST: what there is to save of a vCPU's MSRs.
   Result<std::vector<uint32_t>> MsrIndices() const;
   Result<Vm> CreateVm() const;
+  int fd() const { return fd_.get(); }
 
  private:
   Kvm(UniqueFd fd, size_t vcpu_mapping_bytes) : fd_(std::move(fd)), vcpu_mapping_bytes_(vcpu_mapping_bytes) {}

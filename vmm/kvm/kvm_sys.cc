@@ -61,7 +61,7 @@ class WithEntries {
 }  // namespace
 
 Result<Kvm> Kvm::Open(const std::string& path) {
-  HMVM_TRY_ASSIGN(UniqueFd fd, OpenFile(path, O_RDWR));
+  HMVM_TRY_ASSIGN(UniqueFd fd, OpenArgument(path, O_RDWR));
   HMVM_TRY_ASSIGN(const int version, TypedIoctl(fd.get(), KVM_GET_API_VERSION, 0, "KVM_GET_API_VERSION"));
   if (version != KVM_API_VERSION)
     return Error{0, "KVM API version " + std::to_string(version) + " is not 12"};

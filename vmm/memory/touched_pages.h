@@ -14,6 +14,7 @@ namespace hmvm {
 class TouchedPages {
  public:
   static Result<TouchedPages> Open();
+  int fd() const { return pagemap_.get(); }
 
   // Adds to `pages`, one bit a page of the areas, those that are in memory or in swap.
   Result<> CollectInto(std::span<const MemoryArea> areas, PageBitmap& pages) const;

@@ -79,6 +79,14 @@ std::string BrandString() {
   return end == std::string::npos ? "" : text.substr(0, end + 1);
 }
 
+std::string Hex(uint32_t value) {
+  char text[16];
+  std::snprintf(text, sizeof(text), "0x%x", value);
+  return text;
+}
+
+}  // namespace
+
 // The boot's id, and of each of KVM's modules the inode of its folder in sysfs, which is a new one when a
 // module is loaded anew.
 std::string KvmInstance() {
@@ -97,15 +105,7 @@ std::string KvmInstance() {
   return instance;
 }
 
-std::string Hex(uint32_t value) {
-  char text[16];
-  std::snprintf(text, sizeof(text), "0x%x", value);
-  return text;
-}
-
-}  // namespace
-
-Result<snapshot::HostFit> ReadHostFit(const Kvm& kvm, std::string_view platform) {
+Result<snapshot::HostFit> ReadHostFit(const Kvm& kvm, std::string kvm_instance, std::string_view platform) {
   snapshot::HostFit fit;
   if (platform == "hardware") {
     HMVM_TRY(ReadKvmLeaves(kvm, fit));
@@ -121,7 +121,7 @@ Result<snapshot::HostFit> ReadHostFit(const Kvm& kvm, std::string_view platform)
   fit.set_xsave_bytes(static_cast<uint32_t>(kvm.Capability(KVM_CAP_XSAVE2)));
   utsname name;
   if (::uname(&name) == 0) fit.set_kernel_release(name.release);
-  fit.set_kvm_instance(KvmInstance());
+  fit.set_kvm_instance(std::move(kvm_instance));
   return fit;
 }
 

@@ -18,13 +18,16 @@ namespace hmvm {
 
 class LazyLoader {
  public:
+  // For Start(). EPERM and ENOSYS: the host grants none. Needs rights that a jailed process has not.
+  static Result<UniqueFd> OpenUserfaultfd();
+
   // `areas`, fresh anonymous memory that outlives this, are the archive's from here on: whoever touches them
   // first, guest or VMM, waits for the frame. `on_error` is called at most once, from the loader's thread,
-  // when the archive can't be read any more: who waits then goes on waiting until this object is gone. EPERM
-  // and ENOSYS: the host grants no userfaultfd. `device`: /dev/userfaultfd, open, or none; a process without
-  // privileges gets one through it alone.
-  static Result<std::unique_ptr<LazyLoader>> Start(Archive archive, std::span<const MemoryArea> areas,
-                                                   const UniqueFd& device,
+  // when the archive can't be read any more: who waits then goes on waiting until this object is gone. That
+  // thread calls `enter` first.
+  static Result<std::unique_ptr<LazyLoader>> Start(Archive archive, UniqueFd userfaultfd,
+                                                   std::span<const MemoryArea> areas,
+                                                   std::function<Result<>()> enter,
                                                    std::function<void(Error)> on_error);
   // Ends the thread. What has not been loaded is zero from here on.
   ~LazyLoader();
@@ -34,12 +37,15 @@ class LazyLoader {
   uint64_t loaded_frames() const { return loaded_frames_.load(std::memory_order_relaxed); }
 
  private:
-  LazyLoader(Archive archive, std::span<const MemoryArea> areas, std::function<void(Error)> on_error)
+  LazyLoader(Archive archive, UniqueFd userfaultfd, std::span<const MemoryArea> areas,
+             std::function<Result<>()> enter, std::function<void(Error)> on_error)
       : archive_(std::move(archive)),
         areas_(areas.begin(), areas.end()),
+        enter_(std::move(enter)),
         on_error_(std::move(on_error)),
+        userfaultfd_(std::move(userfaultfd)),
         loaded_(archive_.frames()) {}
-  Result<> Open(const UniqueFd& device);
+  Result<> Open();
   Result<> Register();
   void Run();
   Result<> LoadAll();
@@ -51,6 +57,7 @@ class LazyLoader {
 
   Archive archive_;
   std::vector<MemoryArea> areas_;
+  std::function<Result<>()> enter_;
   std::function<void(Error)> on_error_;
   UniqueFd userfaultfd_;
   UniqueFd stop_;  // eventfd

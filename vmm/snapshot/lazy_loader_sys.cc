@@ -19,12 +19,20 @@ uint64_t AddressOf(const std::byte* place) { return reinterpret_cast<uint64_t>(p
 
 }  // namespace
 
-Result<std::unique_ptr<LazyLoader>> LazyLoader::Start(Archive archive, std::span<const MemoryArea> areas,
-                                                      const UniqueFd& device,
+Result<UniqueFd> LazyLoader::OpenUserfaultfd() {
+  UniqueFd fd(static_cast<int>(::syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK)));
+  if (!fd.valid()) return Error{errno, "userfaultfd, which a restore from an exported snapshot needs"};
+  return fd;
+}
+
+Result<std::unique_ptr<LazyLoader>> LazyLoader::Start(Archive archive, UniqueFd userfaultfd,
+                                                      std::span<const MemoryArea> areas,
+                                                      std::function<Result<>()> enter,
                                                       std::function<void(Error)> on_error) {
   HMVM_TRY(archive.memory().CheckAreas(areas));
-  std::unique_ptr<LazyLoader> loader(new LazyLoader(std::move(archive), areas, std::move(on_error)));
-  HMVM_TRY(loader->Open(device));
+  std::unique_ptr<LazyLoader> loader(new LazyLoader(std::move(archive), std::move(userfaultfd), areas,
+                                                    std::move(enter), std::move(on_error)));
+  HMVM_TRY(loader->Open());
   HMVM_TRY(loader->Register());
   loader->thread_ = std::thread([loader = loader.get()] { loader->Run(); });
   return loader;
@@ -36,14 +44,9 @@ LazyLoader::~LazyLoader() {
   thread_.join();
 }
 
-Result<> LazyLoader::Open(const UniqueFd& device) {
+Result<> LazyLoader::Open() {
   stop_ = UniqueFd(::eventfd(0, EFD_CLOEXEC));
   if (!stop_.valid()) return Error{errno, "eventfd"};
-  constexpr int kFlags = O_CLOEXEC | O_NONBLOCK;
-  userfaultfd_ = UniqueFd(device.valid() ? ::ioctl(device.get(), USERFAULTFD_IOC_NEW, kFlags)
-                                         : static_cast<int>(::syscall(SYS_userfaultfd, kFlags)));
-  if (!userfaultfd_.valid())
-    return Error{errno, "userfaultfd, which a restore from an exported snapshot needs"};
   uffdio_api api = {.api = UFFD_API, .features = 0, .ioctls = 0};
   if (::ioctl(userfaultfd_.get(), UFFDIO_API, &api) < 0) return Error{errno, "UFFDIO_API"};
   return {};
@@ -65,7 +68,9 @@ Result<> LazyLoader::Register() {
 
 void LazyLoader::Run() {
   ::pthread_setname_np(::pthread_self(), "loader");
-  if (const auto loaded = LoadAll(); !loaded.has_value()) {
+  auto loaded = enter_();
+  if (loaded.has_value()) loaded = LoadAll();
+  if (!loaded.has_value()) {
     on_error_(loaded.error());
     // Who touches a page that is not there must not get a zero in its place.
     pollfd stop = {.fd = stop_.get(), .events = POLLIN, .revents = 0};

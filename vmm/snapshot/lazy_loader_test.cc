@@ -37,13 +37,16 @@ class LazyLoaderTest : public testing::Test {
 
   // Starts loading; skips the test where the host does not let us.
   std::unique_ptr<LazyLoader> Start() {
-    auto loader = LazyLoader::Start(Archive::Open(packed_.get(), "web.zst").value(), restored_.regions(),
-                                    UniqueFd(), [this](Error error) { error_.set_value(std::move(error)); });
-    if (!loader.has_value()) {
-      EXPECT_TRUE(loader.error().code == EPERM || loader.error().code == ENOSYS) << loader.error().Message();
+    auto userfaultfd = LazyLoader::OpenUserfaultfd();
+    if (!userfaultfd.has_value()) {
+      EXPECT_TRUE(userfaultfd.error().code == EPERM || userfaultfd.error().code == ENOSYS)
+          << userfaultfd.error().Message();
       return nullptr;
     }
-    return std::move(*loader);
+    return LazyLoader::Start(
+               Archive::Open(packed_.get(), "web.zst").value(), std::move(*userfaultfd), restored_.regions(),
+               [] { return Result<>(); }, [this](Error error) { error_.set_value(std::move(error)); })
+        .value();
   }
 
   static std::span<std::byte> Page(const GuestMemory& memory, uint64_t page) {

@@ -16,11 +16,8 @@ constexpr uint64_t kCopiesBytes = 256 << 20;
 
 }  // namespace
 
-MemorySaver::MemorySaver(DirtyPages* dirty, std::optional<TouchedPages> touched, PageRuns mapped)
-    : dirty_(dirty),
-      touched_(std::move(touched)),
-      mapped_(std::move(mapped)),
-      changed_(dirty->total_pages()) {}
+MemorySaver::MemorySaver(DirtyPages* dirty, const TouchedPages* touched, PageRuns mapped)
+    : dirty_(dirty), touched_(touched), mapped_(std::move(mapped)), changed_(dirty->total_pages()) {}
 
 Result<> MemorySaver::BeforePause(MemorySaveRequest request) {
   request_ = std::move(request);
@@ -105,7 +102,7 @@ Result<MemoryMap> MemorySaver::AfterPause() {
 Result<PageRuns> MemorySaver::PagesOfFull() const {
   PageRuns all;
   all.Append({0, dirty_->total_pages()});
-  if (!touched_.has_value()) return all;
+  if (touched_ == nullptr) return all;
   PageBitmap touched(dirty_->total_pages());
   HMVM_TRY(touched_->CollectInto(dirty_->areas(), touched));
   return PageRuns::Union(touched.Runs().runs(), mapped_.runs());

@@ -43,8 +43,8 @@ struct MemorySaveReport {
 class MemorySaver {
  public:
   // `mapped`: what a restored machine's memory was mapped from; such pages have content before they are
-  // touched. Without `touched` all pages are read.
-  MemorySaver(DirtyPages* dirty, std::optional<TouchedPages> touched, PageRuns mapped);
+  // touched. Without `touched`, which outlives this, all pages are read.
+  MemorySaver(DirtyPages* dirty, const TouchedPages* touched, PageRuns mapped);
 
   // The guest runs, unless it is paused anyway. EINVAL: the last snapshot is not the one that the request
   // names.
@@ -71,7 +71,7 @@ class MemorySaver {
   bool Fits(const PageRuns& pages) const;
 
   DirtyPages* dirty_;
-  std::optional<TouchedPages> touched_;
+  const TouchedPages* touched_;  // nullptr: there is no /proc
   PageRuns mapped_;
   std::optional<MemoryMap> last_;  // the last good snapshot
   PageBitmap changed_;             // since then, as far as collected

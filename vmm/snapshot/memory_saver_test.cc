@@ -37,7 +37,7 @@ class MemorySaverTest : public testing::Test {
  protected:
   MemorySaverTest()
       : dirty_(&memory_, {memory_.regions()[0]}, std::make_unique<NoLog>(), [](OwnWrites&) {}),
-        saver_(&dirty_, TouchedPages::Open().value(), {}) {}
+        saver_(&dirty_, &touched_, {}) {}
 
   void Fill(uint64_t page, uint32_t seed) {
     std::array<uint32_t, kPageBytes / 4> words;
@@ -77,6 +77,7 @@ class MemorySaverTest : public testing::Test {
 
   GuestMemory memory_ = GuestMemory::Create(kPages * kPageBytes).value();
   DirtyPages dirty_;
+  const TouchedPages touched_ = TouchedPages::Open().value();
   MemorySaver saver_;
   std::vector<UniqueFd> files_;
 };

@@ -1,0 +1,38 @@
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+
+#include "base/process.h"
+#include "base/result.h"
+#include "security/cgroup.h"
+#include "security/machine_user.h"
+
+namespace hmvm {
+
+// Where one VMM lives: the part of its jail that is made from outside, before it is born. Outlives the VMM.
+class Cell {
+ public:
+  Cell() = default;
+
+  // A cgroup of that name, and a user id of its own. Who is not root gets what this user can have.
+  static Result<Cell> Create(const std::string& name, CgroupLimits limits);
+
+  // Has hmvm-vmm born in here: adds its cgroup, namespaces, flags and the descriptors for these, from
+  // kFirstFd on. `seccomp` as ParseSeccompMode takes it.
+  static constexpr int kFirstFd = 64;
+  void Enclose(const std::string& seccomp, Process::Options& options) const;
+
+  const Cgroup& cgroup() const { return cgroup_; }
+
+ private:
+  Cgroup cgroup_;
+  std::optional<MachineUser> user_;  // none: no jail
+  UniqueFd kvm_;
+};
+
+// Why a process with these rights can't jail another; empty: it can.
+std::string WhyNoJail();
+
+}  // namespace hmvm

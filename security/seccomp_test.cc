@@ -1,0 +1,101 @@
+#include "security/seccomp.h"
+
+#include <fcntl.h>
+#include <linux/kvm.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <functional>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+namespace hmvm {
+namespace {
+
+// What waitpid says of a process that takes a role and then does something.
+int StatusAfter(ThreadRole role, SeccompMode mode, const std::function<void()>& act) {
+  const pid_t child = ::fork();
+  if (child == 0) {
+    ::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+    if (!EnterRole(role, mode).has_value()) ::_exit(99);
+    act();
+    ::_exit(0);
+  }
+  int status = -1;
+  ::waitpid(child, &status, 0);
+  return status;
+}
+
+bool Dies(ThreadRole role, const std::function<void()>& act) {
+  const int status = StatusAfter(role, SeccompMode::kKill, act);
+  EXPECT_NE(status, 99 << 8) << "no filter";
+  return WIFSIGNALED(status) && WTERMSIG(status) == SIGSYS;
+}
+
+class EachFilter : public testing::TestWithParam<ThreadRole> {};
+INSTANTIATE_TEST_SUITE_P(Seccomp, EachFilter, testing::ValuesIn(kThreadRoles),
+                         [](const auto& role) { return std::string(NameOf(role.param)); });
+
+TEST_P(EachFilter, WhatARunningMachineDoesIsAllowed) {
+  EXPECT_EQ(StatusAfter(GetParam(), SeccompMode::kKill,
+                        [] {
+                          void* const memory = ::mmap(nullptr, 1 << 20, PROT_READ | PROT_WRITE,
+                                                      MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+                          ::madvise(memory, 1 << 20, MADV_DONTNEED);
+                          ::munmap(memory, 1 << 20);
+                          (void)!::write(-1, "", 0);
+                          ::syscall(SYS_gettid);
+                        }),
+            0);
+}
+
+TEST_P(EachFilter, AForbiddenCallDies) {
+  EXPECT_TRUE(Dies(GetParam(), [] { ::open("/etc/shadow", O_RDONLY); }));
+  EXPECT_TRUE(Dies(GetParam(), [] { ::execl("/bin/sh", "sh", nullptr); }));
+  EXPECT_TRUE(Dies(GetParam(), [] { ::socket(AF_INET, SOCK_STREAM, 0); }));
+  EXPECT_TRUE(Dies(GetParam(), [] { ::fork(); }));
+  EXPECT_TRUE(Dies(GetParam(), [] { ::syscall(SYS_tgkill, ::getppid(), ::getppid(), 0); }));
+  EXPECT_TRUE(Dies(GetParam(), [] { ::ioctl(0, KVM_CREATE_VM, 0); }));
+  EXPECT_TRUE(Dies(GetParam(), [] { ::mmap(nullptr, 4096, PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0); }));
+  EXPECT_TRUE(Dies(GetParam(), [] { ::prctl(PR_SET_DUMPABLE, 1); }));
+}
+
+// The other numbers of the same calls: by the 32-bit entry, and of the x32 ABI.
+TEST_P(EachFilter, OtherAbisDie) {
+  EXPECT_TRUE(Dies(GetParam(), [] {
+    long result = 20;  // getpid
+    asm volatile("int $0x80" : "+a"(result)::"memory", "r8", "r9", "r10", "r11");
+  }));
+  EXPECT_TRUE(Dies(GetParam(), [] { ::syscall(0x40000000 | SYS_getpid); }));
+}
+
+TEST(SeccompTest, RolesDiffer) {
+  const auto run_guest = [] { ::ioctl(-1, KVM_RUN, 0); };
+
+  EXPECT_FALSE(Dies(ThreadRole::kVcpu, run_guest));
+  EXPECT_TRUE(Dies(ThreadRole::kDevice, run_guest));
+  EXPECT_TRUE(Dies(ThreadRole::kControl, run_guest));
+}
+
+TEST(SeccompTest, LoggedCallsHappen) {
+  EXPECT_EQ(StatusAfter(ThreadRole::kVcpu, SeccompMode::kLog,
+                        [] {
+                          if (::open("/dev/null", O_RDONLY) < 0) ::_exit(1);
+                        }),
+            0);
+}
+
+TEST(SeccompTest, ModesAreNamed) {
+  EXPECT_EQ(ParseSeccompMode("log").value(), SeccompMode::kLog);
+  ASSERT_FALSE(ParseSeccompMode("maybe").has_value());
+  EXPECT_THAT(ParseSeccompMode("maybe").error().what, testing::HasSubstr("'maybe'"));
+}
+
+}  // namespace
+}  // namespace hmvm
