@@ -14,7 +14,6 @@
 #include <chrono>
 #include <filesystem>
 #include <functional>
-#include <thread>
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -81,12 +80,11 @@ class GuardKernelTest : public testing::Test {
                  .cgroup = directory.get(),
                  .audit = audit,
                  .on_event = [to = guarded.get()](const GuardEvent& event) { to->events.push_back(event); },
+                 .in_background = in_background_,
                  .rules = std::move(rules),
                  .pins = Pins()});
     EXPECT_TRUE(vm.has_value()) << vm.error().Message();
     if (!vm.has_value()) return nullptr;
-    // The ring comes into place on a thread.
-    std::this_thread::sleep_for(std::chrono::milliseconds(100));
     vms_.push_back(std::move(*vm));
     guarded->vm = vms_.back().get();
     return guarded;
@@ -113,6 +111,7 @@ class GuardKernelTest : public testing::Test {
   static bool Passed(int status) { return WIFEXITED(status) && WEXITSTATUS(status) == 0; }
 
   std::unique_ptr<EventLoop> loop_;
+  std::function<void(std::function<void()>)> in_background_;
   std::vector<std::string> cgroups_;
   std::vector<std::unique_ptr<GuardedVm>> vms_;
 };
@@ -144,14 +143,18 @@ TEST_F(GuardKernelTest, ACallOutsideThePolicyKillsAndIsTold) {
 }
 
 TEST_F(GuardKernelTest, ABreachBeforeTheRingIsInPlaceIsTold) {
+  in_background_ = [](const std::function<void()>&) {};  // it never will be
   const auto guarded = Guard({With({}), {}, {}});
   const uint64_t id = *CgroupId(OpenFile(guarded->cgroup, O_RDONLY | O_DIRECTORY)->get());
-  ASSERT_TRUE(Killed(RunIn(guarded->cgroup, [] { return Open(); })));
 
+  ASSERT_TRUE(Killed(Run(*guarded, [] { return Open(); })));
+
+  ASSERT_EQ(guarded->events.size(), 1u);
+  EXPECT_EQ(guarded->events[0].call, "openat");
   const auto status = StatusOfGuardedVm(id, Pins());
-
   ASSERT_TRUE(status.has_value()) << status.error().Message();
   EXPECT_EQ(status->breaches, 1u);
+  EXPECT_EQ(status->lost_events, 1u);
   EXPECT_EQ(status->name, "test");
   EXPECT_THAT(status->calls, Contains(Pair("openat", 1)));
 }
@@ -402,7 +405,10 @@ TEST_F(GuardKernelTest, AMachineIsRegisteredInAMillisecond) {
   std::vector<double> times_us;
   for (int i = 0; i < 20; ++i) {
     const auto begin = std::chrono::steady_clock::now();
-    const auto vm = GuardedVm::Create(*loop_, {.name = "timed", .cgroup = directory.get(), .pins = Pins()});
+    const auto vm = GuardedVm::Create(*loop_, {.name = "timed",
+                                               .cgroup = directory.get(),
+                                               .in_background = [](const std::function<void()>&) {},
+                                               .pins = Pins()});
     times_us.push_back(
         std::chrono::duration<double, std::micro>(std::chrono::steady_clock::now() - begin).count());
     ASSERT_TRUE(vm.has_value());

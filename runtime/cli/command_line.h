@@ -37,6 +37,7 @@ struct RunOptions {
   std::string stop_signal;  // empty: the image's
   RestartPolicy restart_policy;
   bool no_template = false;
+  bool require_guard = false;
   HealthWishes health;
   std::string image;
   std::vector<std::string> command;
@@ -184,6 +185,18 @@ struct ForkOptions {
   uint32_t count = 1;
 };
 
+struct GuardLoadOptions {};
+
+struct GuardUnloadOptions {};
+
+struct GuardStatusOptions {
+  bool json = false;
+};
+
+struct AuditVerifyOptions {
+  std::string file;  // empty: the installation's own
+};
+
 struct CheckOptions {
   bool json = false;
 };
@@ -203,7 +216,8 @@ using Command =
                  StopOptions, KillOptions, RmOptions, WaitOptions, InspectOptions, ImagesOptions,
                  ImageImportOptions, ImageRmOptions, TemplateBuildOptions, TemplateLsOptions,
                  TemplateRmOptions, SnapshotCreateOptions, SnapshotLsOptions, SnapshotInspectOptions,
-                 SnapshotRmOptions, RestoreOptions, ForkOptions, CheckOptions, VersionOptions>;
+                 SnapshotRmOptions, RestoreOptions, ForkOptions, GuardLoadOptions, GuardUnloadOptions,
+                 GuardStatusOptions, AuditVerifyOptions, CheckOptions, VersionOptions>;
 
 struct CommandLine {
   std::string root = "/var/lib/hmvm";

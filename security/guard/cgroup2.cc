@@ -6,20 +6,13 @@
 #include <sstream>
 
 #include "base/file.h"
+#include "security/cgroup.h"
 
 namespace hmvm {
 
 std::string FindCgroup2() {
-  std::istringstream lines(ReadFile("/proc/self/mountinfo").value_or(""));
-  for (std::string line; std::getline(lines, line);) {
-    const size_t dash = line.find(" - cgroup2 ");
-    if (dash == std::string::npos) continue;
-    std::istringstream words(line);
-    std::string skipped, point;
-    words >> skipped >> skipped >> skipped >> skipped >> point;
-    return point;
-  }
-  return "";
+  const CgroupHierarchies hierarchies = CgroupHierarchies::Find();
+  return hierarchies.version2() == nullptr ? "" : hierarchies.version2()->path;
 }
 
 Result<uint64_t> CgroupId(int directory) {

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cstring>
 #include <memory>
+#include <optional>
 
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
@@ -63,8 +64,9 @@ void SilenceLibbpf() {
   (void)silent;
 }
 
-// Loads an object; its maps are those of `pins`, made where they are not there, or its own.
-Result<Object> LoadObject(const GuardLayer& layer, const GuardPins* pins) {
+// Loads an object; its maps are those of `pins`, made where they are not there, or its own. `only`: no
+// program but the one with this number.
+Result<Object> LoadPrograms(const GuardLayer& layer, const GuardPins* pins, std::optional<size_t> only) {
   SilenceLibbpf();
   LIBBPF_OPTS(bpf_object_open_opts, options, .object_name = "hmvm_guard");
   Object object(::bpf_object__open_mem(layer.object.data(), layer.object.size(), &options));
@@ -75,10 +77,28 @@ Result<Object> LoadObject(const GuardLayer& layer, const GuardPins* pins) {
       return Error{errno, "pin map '" + std::string(name) + "'"};
     }
   }
+  size_t number = 0;
+  bpf_program* program = nullptr;
+  bpf_object__for_each_program(program, object.get()) {
+    if (only.has_value()) ::bpf_program__set_autoload(program, number == *only);
+    ++number;
+  }
+  if (only.has_value() && *only >= number) return Error{ENOENT, "program " + std::to_string(*only)};
   if (const int result = ::bpf_object__load(object.get()); result < 0) {
     return Error{0, WhyNot(layer.name, -result)};
   }
   return object;
+}
+
+Result<Object> LoadObject(const GuardLayer& layer, const GuardPins* pins) {
+  if (!layer.alternatives) return LoadPrograms(layer, pins, std::nullopt);
+  Result<Object> first = LoadPrograms(layer, pins, 0);
+  for (size_t other = 1; !first.has_value(); ++other) {
+    auto object = LoadPrograms(layer, pins, other);
+    if (object.has_value()) return object;
+    if (object.error().code == ENOENT) break;  // there is no such program: all have been tried
+  }
+  return first;
 }
 
 Result<Link> Attach(const std::string& layer, bpf_program* program, int cgroup_root) {
@@ -99,6 +119,7 @@ Result<> PinLayer(const GuardLayer& layer, const GuardPins& pins, int cgroup_roo
     if (::mkdir(half_made.c_str(), 0700) < 0) return Error{errno, "create folder '" + half_made + "'"};
     bpf_program* program = nullptr;
     bpf_object__for_each_program(program, object.get()) {
+      if (!::bpf_program__autoload(program)) continue;
       HMVM_TRY_ASSIGN(const Link link, Attach(layer.name, program, cgroup_root));
       const std::string pin = half_made + "/" + ::bpf_program__name(program);
       if (const int result = ::bpf_link__pin(link.get(), pin.c_str()); result < 0) {
@@ -200,7 +221,9 @@ std::vector<uint64_t> KeysOf(const UniqueFd& map) {
   std::vector<uint64_t> keys;
   uint64_t key = 0;
   const uint64_t* before = nullptr;
-  while (::bpf_map_get_next_key(map.get(), before, &key) == 0) {
+  // A key that goes while we are at it sends us back to the beginning.
+  constexpr size_t kMost = 1 << 16;
+  while (keys.size() < kMost && ::bpf_map_get_next_key(map.get(), before, &key) == 0) {
     keys.push_back(key);
     before = &keys.back();
   }

@@ -6,7 +6,6 @@
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 
-#include "security/guard/cgroup2.h"
 
 namespace hmvm {
 namespace {
@@ -51,14 +50,18 @@ Result<uint32_t> SlotFor(const GuardMaps& maps, const guard_policy& policy) {
   return *free;
 }
 
+bool IsKnown(const GuardMaps& maps, uint64_t cgroup) {
+  auto vm = std::make_unique<guard_vm>();
+  return ::bpf_map_lookup_elem(maps.vms.get(), &cgroup, vm.get()) == 0;
+}
+
 }  // namespace
 
 void GuardedVm::FreeRing::operator()(ring_buffer* ring) const { ::ring_buffer__free(ring); }
 
 Result<std::unique_ptr<GuardedVm>> GuardedVm::Create(EventLoop& loop, Options options) {
-  if (options.cgroup < 0) return Error{0, "the host has no cgroup hierarchy of version 2 mounted"};
+  if (options.cgroup == 0) return Error{0, "the host has no cgroup hierarchy of version 2 mounted"};
   std::unique_ptr<GuardedVm> vm(new GuardedVm(std::move(options)));
-  HMVM_TRY_ASSIGN(vm->cgroup_, CgroupId(vm->options_.cgroup));
   if (vm->options_.pins.Versions().empty()) HMVM_TRY(LoadGuard(vm->options_.pins));
   HMVM_TRY(vm->Register());
   HMVM_TRY(vm->OpenRing(loop));
@@ -68,12 +71,13 @@ Result<std::unique_ptr<GuardedVm>> GuardedVm::Create(EventLoop& loop, Options op
 Result<> GuardedVm::Register() {
   HMVM_TRY_ASSIGN(const std::unique_ptr<guard_policy> policy, CompileGuardPolicy(options_.rules));
   HMVM_TRY_ASSIGN(const UniqueFd lock, options_.pins.Lock(/*make=*/false));
-  HMVM_TRY_ASSIGN(maps_, GuardMaps::Open(options_.pins));
+  HMVM_TRY_ASSIGN(GuardMaps maps, GuardMaps::Open(options_.pins));
+  maps_ = std::make_shared<const GuardMaps>(std::move(maps));
   auto vm = std::make_unique<guard_vm>();
-  HMVM_TRY_ASSIGN(vm->policy, SlotFor(maps_, *policy));
+  HMVM_TRY_ASSIGN(vm->policy, SlotFor(*maps_, *policy));
   vm->audit = options_.audit ? 1 : 0;
   options_.name.copy(vm->name, sizeof(vm->name));
-  if (::bpf_map_update_elem(maps_.vms.get(), &cgroup_, vm.get(), BPF_ANY) < 0) {
+  if (::bpf_map_update_elem(maps_->vms.get(), &options_.cgroup, vm.get(), BPF_ANY) < 0) {
     return Error{errno, "tell the guard of the machine"};
   }
   registered_ = true;
@@ -81,28 +85,36 @@ Result<> GuardedVm::Register() {
 }
 
 Result<> GuardedVm::OpenRing(EventLoop& loop) {
-  ring_map_ = UniqueFd(::bpf_map_create(BPF_MAP_TYPE_RINGBUF, "hmvm_events", 0, 0, kRingBytes, nullptr));
-  if (!ring_map_.valid()) return Error{errno, "make a ring for the guard's events"};
+  UniqueFd map(::bpf_map_create(BPF_MAP_TYPE_RINGBUF, "hmvm_events", 0, 0, kRingBytes, nullptr));
+  if (!map.valid()) return Error{errno, "make a ring for the guard's events"};
+  ring_map_ = std::make_shared<const UniqueFd>(std::move(map));
   const auto on_record = [](void* self, void* data, size_t size) {
     static_cast<GuardedVm*>(self)->OnRecord({static_cast<const std::byte*>(data), size});
     return 0;
   };
-  ring_.reset(::ring_buffer__new(ring_map_.get(), on_record, this, nullptr));
+  ring_.reset(::ring_buffer__new(ring_map_->get(), on_record, this, nullptr));
   if (ring_ == nullptr) return Error{errno, "map a ring for the guard's events"};
   HMVM_TRY_ASSIGN(watch_, loop.OnReadable(::ring_buffer__epoll_fd(ring_.get()), [this]() -> Result<> {
     ::ring_buffer__consume(ring_.get());
     return {};
   }));
-  installer_ = std::thread([this] {
-    const int fd = ring_map_.get();
-    ::bpf_map_update_elem(maps_.rings.get(), &cgroup_, &fd, BPF_ANY);
-  });
+  // The kernel waits for all that might still use what was there before. What others have left is cleared
+  // away by the same thread, as nobody waits for it.
+  auto install = [maps = maps_, ring = ring_map_, cgroup = options_.cgroup, pins = options_.pins] {
+    const int fd = ring->get();
+    if (IsKnown(*maps, cgroup)) ::bpf_map_update_elem(maps->rings.get(), &cgroup, &fd, BPF_ANY);
+    SweepGuardRings(pins);
+  };
+  if (options_.in_background) {
+    options_.in_background(std::move(install));
+  } else {
+    install();
+  }
   return {};
 }
 
 GuardedVm::~GuardedVm() {
-  if (registered_) ::bpf_map_delete_elem(maps_.vms.get(), &cgroup_);
-  if (installer_.joinable()) installer_.join();
+  if (registered_) ::bpf_map_delete_elem(maps_->vms.get(), &options_.cgroup);
 }
 
 void GuardedVm::OnRecord(std::span<const std::byte> record) {
@@ -118,7 +130,7 @@ void GuardedVm::Drain() {
   if (breach_.has_value()) return;
   // The ring may not have been in place.
   auto vm = std::make_unique<guard_vm>();
-  if (::bpf_map_lookup_elem(maps_.vms.get(), &cgroup_, vm.get()) < 0 || vm->breaches == 0) return;
+  if (::bpf_map_lookup_elem(maps_->vms.get(), &options_.cgroup, vm.get()) < 0 || vm->breaches == 0) return;
   OnRecord(std::as_bytes(std::span(&vm->first, 1)));
 }
 

@@ -4,7 +4,6 @@
 #include <memory>
 #include <optional>
 #include <string>
-#include <thread>
 
 #include "base/event_loop.h"
 #include "base/result.h"
@@ -23,9 +22,11 @@ class GuardedVm {
  public:
   struct Options {
     std::string name;    // the container's id
-    int cgroup = -1;     // directory of its cgroup of version 2, in which the VMM will be born
+    uint64_t cgroup = 0;  // id of its cgroup of version 2, in which the VMM will be born; 0: there is none
     bool audit = false;  // a breach is told, not punished
     std::function<void(const GuardEvent&)> on_event = {};
+    // Runs a task that blocks for milliseconds, on whatever thread; empty: at once, in Create.
+    std::function<void(std::function<void()>)> in_background = {};
     GuardRules rules = VmmRules();
     GuardPins pins = GuardPins();
   };
@@ -53,13 +54,11 @@ class GuardedVm {
   void OnRecord(std::span<const std::byte> record);
 
   Options options_;
-  GuardMaps maps_;
-  uint64_t cgroup_ = 0;
+  std::shared_ptr<const GuardMaps> maps_;
   bool registered_ = false;
-  UniqueFd ring_map_;
+  std::shared_ptr<const UniqueFd> ring_map_;
   std::unique_ptr<ring_buffer, FreeRing> ring_;
   Watch watch_;
-  std::thread installer_;  // of the ring: the kernel takes milliseconds
   std::optional<GuardEvent> breach_;
 };
 

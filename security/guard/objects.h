@@ -13,7 +13,8 @@ struct GuardLayer {
   const char* name;     // "system-calls": also of its folder of pins
   const char* meaning;  // what it does
   std::span<const std::byte> object;
-  bool on_demand = false;  // loaded while somebody looks, not with the guard
+  bool on_demand = false;     // loaded while somebody looks, not with the guard
+  bool alternatives = false;  // its programs are for different kernels: one is enough
 };
 
 // The first is what makes a guard; each of the others may be missing.
