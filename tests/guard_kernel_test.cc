@@ -77,7 +77,7 @@ class GuardKernelTest : public testing::Test {
     const UniqueFd directory = *OpenFile(guarded->cgroup, O_RDONLY | O_DIRECTORY);
     auto vm = GuardedVm::Create(
         *loop_, {.name = "test",
-                 .cgroup = directory.get(),
+                 .cgroup = *CgroupId(directory.get()),
                  .audit = audit,
                  .on_event = [to = guarded.get()](const GuardEvent& event) { to->events.push_back(event); },
                  .in_background = in_background_,
@@ -406,7 +406,7 @@ TEST_F(GuardKernelTest, AMachineIsRegisteredInAMillisecond) {
   for (int i = 0; i < 20; ++i) {
     const auto begin = std::chrono::steady_clock::now();
     const auto vm = GuardedVm::Create(*loop_, {.name = "timed",
-                                               .cgroup = directory.get(),
+                                               .cgroup = *CgroupId(directory.get()),
                                                .in_background = [](const std::function<void()>&) {},
                                                .pins = Pins()});
     times_us.push_back(

@@ -39,7 +39,10 @@ std::string FirstLine(const std::string& path) {
 
 // What an errno of libbpf's means here, for people.
 std::string WhyNot(const std::string& layer, int code) {
-  if (::access("/sys/kernel/btf/vmlinux", R_OK) < 0) return "the kernel has no BTF (CONFIG_DEBUG_INFO_BTF)";
+  struct stat btf = {};
+  if (::stat("/sys/kernel/btf/vmlinux", &btf) < 0 || btf.st_size == 0) {
+    return "the kernel has no BTF (CONFIG_DEBUG_INFO_BTF)";
+  }
   if (layer == "lsm") {
     const std::string modules = FirstLine("/sys/kernel/security/lsm");
     if (!modules.empty() && modules.find("bpf") == std::string::npos) {

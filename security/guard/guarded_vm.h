@@ -21,9 +21,9 @@ namespace hmvm {
 class GuardedVm {
  public:
   struct Options {
-    std::string name;    // the container's id
+    std::string name;     // the container's id
     uint64_t cgroup = 0;  // id of its cgroup of version 2, in which the VMM will be born; 0: there is none
-    bool audit = false;  // a breach is told, not punished
+    bool audit = false;   // a breach is told, not punished
     std::function<void(const GuardEvent&)> on_event = {};
     // Runs a task that blocks for milliseconds, on whatever thread; empty: at once, in Create.
     std::function<void(std::function<void()>)> in_background = {};
