@@ -59,7 +59,12 @@ class GuardKernelTest : public testing::Test {
     vms_.clear();
     EXPECT_TRUE(UnloadGuard(Pins()).has_value());
     EXPECT_FALSE(fs::exists(PinFolder()));
-    for (const std::string& cgroup : cgroups_) ::rmdir(cgroup.c_str());
+    for (const std::string& cgroup : cgroups_) {
+      // A process that was killed may still be on its way out.
+      for (int tries = 0; tries < 500 && ::rmdir(cgroup.c_str()) < 0 && errno == EBUSY; ++tries) {
+        ::usleep(10'000);
+      }
+    }
   }
 
   struct Guarded {

@@ -824,6 +824,7 @@ class Parser {
         "status", "Show which layers are active, and what each virtual machine monitor does",
         "guard status [OPTIONS]",
         "  hmvm guard status\n"
+        "  hmvm guard status --exits\n"
         "  hmvm guard status --format json | jq '.machines[].calls'",
         [this]() -> Result<> {
           HMVM_TRY(TakeFormat(guard_status_.json));
@@ -831,6 +832,8 @@ class Parser {
           return {};
         },
         group);
+    status->add_flag("--exits", guard_status_.exits,
+                     "Also count each machine's exits, for a second; that costs the machines some time");
     AddFormat(status);
     group->footer("Examples:\n  hmvm guard load\n  hmvm guard status");
   }

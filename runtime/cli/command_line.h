@@ -191,6 +191,7 @@ struct GuardUnloadOptions {};
 
 struct GuardStatusOptions {
   bool json = false;
+  bool exits = false;  // count all exits for a second
 };
 
 struct AuditVerifyOptions {

@@ -152,6 +152,7 @@ TEST(OtherLinesTest, Guard) {
   Parsed<GuardUnloadOptions>({"guard", "unload"});
   EXPECT_FALSE(Parsed<GuardStatusOptions>({"guard", "status"}).json);
   EXPECT_TRUE(Parsed<GuardStatusOptions>({"guard", "status", "--format", "json"}).json);
+  EXPECT_TRUE(Parsed<GuardStatusOptions>({"guard", "status", "--exits"}).exits);
   EXPECT_EQ(Parsed<AuditVerifyOptions>({"audit", "verify"}).file, "");
   EXPECT_EQ(Parsed<AuditVerifyOptions>({"audit", "verify", "log"}).file, "log");
   EXPECT_TRUE(Parsed<RunOptions>({"run", "--require-guard", "image"}).require_guard);

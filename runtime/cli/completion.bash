@@ -130,7 +130,7 @@ _hmvm() {
         ;;
     guard)
         words="load unload status --help"
-        [ "$operands" -gt 0 ] && words="--format --help"
+        [ "$operands" -gt 0 ] && words="--exits --format --help"
         ;;
     audit)
         words="verify --help"

@@ -1,7 +1,10 @@
 // `hmvm guard load`, `hmvm guard unload`, `hmvm guard status`, `hmvm audit verify`.
 #include "security/guard/guard.h"
 
+#include <algorithm>
+#include <chrono>
 #include <filesystem>
+#include <thread>
 
 #include <nlohmann/json.hpp>
 
@@ -31,14 +34,31 @@ uint64_t Sum(const std::map<std::string, uint64_t>& counts) {
   return sum;
 }
 
-ordered_json Details(const GuardStatus& status) {
+// With each machine's exits of one second.
+Result<GuardStatus> CountExits() {
+  GuardStatus status = StatusOfGuard();
+  HMVM_TRY_ASSIGN(const std::vector<UniqueFd> counting, AttachOnDemand("kvm-exits"));
+  const std::vector<GuardVmStatus> before = GuardedMachines();
+  std::this_thread::sleep_for(std::chrono::seconds(1));
+  status.machines = GuardedMachines();
+  for (GuardVmStatus& machine : status.machines) {
+    const auto found = std::ranges::find(before, machine.cgroup, &GuardVmStatus::cgroup);
+    if (found != before.end()) machine.exits -= found->exits;
+  }
+  return status;
+}
+
+ordered_json Details(const GuardStatus& status, bool exits) {
   ordered_json layers = ordered_json::array();
   for (const GuardLayerStatus& layer : status.layers) {
     layers.push_back(
         {{"name", layer.name}, {"active", layer.active}, {"meaning", layer.meaning}, {"why_not", layer.why}});
   }
   ordered_json machines = ordered_json::array();
-  for (const GuardVmStatus& machine : status.machines) machines.push_back(GuardDetails(machine));
+  for (const GuardVmStatus& machine : status.machines) {
+    machines.push_back(GuardDetails(machine));
+    if (exits) machines.back()["exits_per_s"] = machine.exits;
+  }
   return {{"loaded", !status.version.empty()},
           {"version", status.version},
           {"current", status.version == GuardVersion()},
@@ -46,7 +66,7 @@ ordered_json Details(const GuardStatus& status) {
           {"machines", std::move(machines)}};
 }
 
-std::string Format(const GuardStatus& status) {
+std::string Format(const GuardStatus& status, bool exits) {
   std::string text = status.version.empty()
                          ? "The guard is not loaded.\n"
                          : "The guard is loaded, version " + status.version +
@@ -59,10 +79,11 @@ std::string Format(const GuardStatus& status) {
   }
   text += layers.Format();
   if (status.machines.empty()) return text;
-  Table machines({"CONTAINER", "STATE", "SYSTEM CALLS", "EXITS TO VMM", "BREACHES"});
+  Table machines({"CONTAINER", "STATE", "SYSTEM CALLS", "EXITS TO VMM", "BREACHES", exits ? "EXITS/S" : ""});
   for (const GuardVmStatus& machine : status.machines) {
     machines.Add({machine.name.substr(0, kShortId), machine.state, std::to_string(Sum(machine.calls)),
-                  std::to_string(Sum(machine.exit_reasons)), std::to_string(machine.breaches)});
+                  std::to_string(Sum(machine.exit_reasons)), std::to_string(machine.breaches),
+                  exits ? std::to_string(machine.exits) : ""});
   }
   return text + "\n" + machines.Format();
 }
@@ -101,8 +122,14 @@ Result<int> Execute(const Folders& folders, const GuardUnloadOptions&) {
 }
 
 Result<int> Execute(const Folders&, const GuardStatusOptions& options) {
-  const GuardStatus status = StatusOfGuard();
-  HMVM_TRY(Print(options.json ? Details(status).dump(2) + "\n" : Format(status)));
+  GuardStatus status;
+  if (options.exits) {
+    HMVM_TRY_ASSIGN(status, CountExits());
+  } else {
+    status = StatusOfGuard();
+  }
+  HMVM_TRY(
+      Print(options.json ? Details(status, options.exits).dump(2) + "\n" : Format(status, options.exits)));
   return 0;
 }
 

@@ -307,15 +307,21 @@ GuardStatus StatusOfGuard(const GuardPins& pins) {
                                          : "it could be: `hmvm guard load`";
     }
   }
-  if (const auto maps = GuardMaps::Open(pins); maps.has_value()) {
-    for (const uint64_t cgroup : KeysOf(maps->vms)) {
-      auto vm = std::make_unique<guard_vm>();
-      if (::bpf_map_lookup_elem(maps->vms.get(), &cgroup, vm.get()) == 0) {
-        status.machines.push_back(StatusOf(cgroup, *vm));
-      }
+  status.machines = GuardedMachines(pins);
+  return status;
+}
+
+std::vector<GuardVmStatus> GuardedMachines(const GuardPins& pins) {
+  std::vector<GuardVmStatus> machines;
+  const auto maps = GuardMaps::Open(pins);
+  if (!maps.has_value()) return machines;
+  auto vm = std::make_unique<guard_vm>();
+  for (const uint64_t cgroup : KeysOf(maps->vms)) {
+    if (::bpf_map_lookup_elem(maps->vms.get(), &cgroup, vm.get()) == 0) {
+      machines.push_back(StatusOf(cgroup, *vm));
     }
   }
-  return status;
+  return machines;
 }
 
 Result<GuardVmStatus> StatusOfGuardedVm(uint64_t cgroup, const GuardPins& pins) {

@@ -61,6 +61,9 @@ struct GuardStatus {
 
 GuardStatus StatusOfGuard(const GuardPins& pins = GuardPins());
 
+// Only the last of these: the others take a while to find out.
+std::vector<GuardVmStatus> GuardedMachines(const GuardPins& pins = GuardPins());
+
 // ENOENT: the guard does not know of it.
 Result<GuardVmStatus> StatusOfGuardedVm(uint64_t cgroup, const GuardPins& pins = GuardPins());
 
