@@ -86,6 +86,7 @@ TEST_F(GuardRunTest, AMachineRunsUnderGuardAndItsCallsAreCounted) {
 
   ASSERT_TRUE(guard.is_object());
   EXPECT_EQ(guard["container"], Inspect()["id"]);
+  EXPECT_EQ(guard["state"], "sealed");
   EXPECT_EQ(guard["breaches"], 0);
   EXPECT_GT(guard["calls"]["ioctl"], 0);
   EXPECT_THAT(guard["layers"], Contains("system-calls"));
