@@ -201,6 +201,8 @@ constexpr SyscallRule kSetUpRules[] = {
     {SYS_uname, {}, "does a snapshot fit this host"},
     {SYS_sysinfo, {}, "does the guest fit this host"},
     {SYS_sched_getaffinity, {}, "number of processors"},
+    {SYS_socket, {Is(0, AF_UNIX)}, "glog asks nscd for the user's name, before main, if USER is not set"},
+    {SYS_connect, {}, "the same"},
     {SYS_getuid, {}, "libraries"},
     {SYS_geteuid, {}, "libraries"},
     {SYS_getgid, {}, "libraries"},

@@ -11,6 +11,7 @@
 #include "runtime/cli/output.h"
 #include "runtime/supervisor/machine.h"
 #include "security/cell.h"
+#include "security/guard/guard.h"
 #include "security/jail.h"
 #include "security/seccomp.h"
 
@@ -89,6 +90,12 @@ Result<int> Execute(const Folders&, const CheckOptions& options) {
   findings.push_back(
       FileFinding("mkfs.erofs", "/usr/bin/mkfs.erofs", "makes an image's file system (erofs-utils)"));
   AddLayers(findings);
+  for (const GuardLayerStatus& layer : ProbeGuard()) {
+    findings.push_back({{"name", "guard: " + layer.name},
+                        {"value", layer.active ? "can be loaded" : layer.why},
+                        {"meaning", layer.meaning},
+                        {"verdict", layer.active ? "ok" : "note"}});
+  }
   HMVM_TRY(Print(options.json ? report.dump(2) + "\n" : Format(report)));
 
   const bool complete = std::ranges::none_of(

@@ -94,6 +94,8 @@ class Parser {
     AddFork();
     AddTemplate();
     AddProfile();
+    AddGuard();
+    AddAudit();
     AddCheck();
     AddVersion();
   }
@@ -292,6 +294,8 @@ class Parser {
     AddResources(run);
     run->add_flag("--no-template", run_.no_template,
                   "Boot the guest in place of starting it from a template; see `hmvm template --help`");
+    run->add_flag("--require-guard", run_.require_guard,
+                  "Do not run without the eBPF guard; see `hmvm guard --help`");
     run->add_option("--stop-signal", run_.stop_signal,
                     "What `stop` sends first (default: the image's, or TERM)");
     run->add_option("--restart", typed_.restart,
@@ -882,6 +886,62 @@ class Parser {
         "Examples:\n  hmvm profile show strict > web.yaml\n  hmvm run --security-profile web.yaml busybox");
   }
 
+  void AddGuard() {
+    CLI::App* group =
+        app_.add_subcommand("guard", "Look after the eBPF guard, which polices virtual machine monitors");
+    group->set_help_flag("-h,--help", "Show this text");
+    group->require_subcommand(1);
+    Add(
+        "load", "Load the guard, or bring it to this version; `hmvm run` loads it where there is none",
+        "guard load", "  hmvm guard load",
+        [this]() -> Result<> {
+          line_.command = GuardLoadOptions{};
+          return {};
+        },
+        group);
+    Add(
+        "unload", "Remove the guard: what runs goes on without", "guard unload", "  hmvm guard unload",
+        [this]() -> Result<> {
+          line_.command = GuardUnloadOptions{};
+          return {};
+        },
+        group);
+    CLI::App* status = Add(
+        "status", "Show which layers are active, and what each virtual machine monitor does",
+        "guard status [OPTIONS]",
+        "  hmvm guard status\n"
+        "  hmvm guard status --exits\n"
+        "  hmvm guard status --format json | jq '.machines[].calls'",
+        [this]() -> Result<> {
+          HMVM_TRY(TakeFormat(guard_status_.json));
+          line_.command = guard_status_;
+          return {};
+        },
+        group);
+    status->add_flag("--exits", guard_status_.exits,
+                     "Also count each machine's exits, for a second; that costs the machines some time");
+    AddFormat(status);
+    group->footer("Examples:\n  hmvm guard load\n  hmvm guard status");
+  }
+
+  void AddAudit() {
+    CLI::App* group = app_.add_subcommand("audit", "Look after the log of what security has met");
+    group->set_help_flag("-h,--help", "Show this text");
+    group->require_subcommand(1);
+    CLI::App* verify = Add(
+        "verify", "Find out whether lines of the audit log were changed, moved or cut off",
+        "audit verify [FILE]",
+        "  hmvm audit verify\n"
+        "  hmvm audit verify /var/backups/audit/audit.jsonl   with its audit.head beside it",
+        [this]() -> Result<> {
+          line_.command = audit_verify_;
+          return {};
+        },
+        group);
+    verify->add_option("FILE", audit_verify_.file, "A log (default: the one below --root)");
+    group->footer("Examples:\n  hmvm audit verify");
+  }
+
   void AddCheck() {
     CLI::App* check =
         Add("check", "Show what this host offers to microVMs, and what that means", "check [OPTIONS]",
@@ -956,6 +1016,8 @@ class Parser {
   TemplateRmOptions template_rm_;
   ProfileCheckOptions profile_check_;
   ProfileShowOptions profile_show_;
+  GuardStatusOptions guard_status_;
+  AuditVerifyOptions audit_verify_;
   CheckOptions check_;
   VersionOptions version_;
 };

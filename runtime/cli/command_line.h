@@ -40,6 +40,7 @@ struct RunOptions {
   std::string stop_signal;  // empty: the image's
   RestartPolicy restart_policy;
   bool no_template = false;
+  bool require_guard = false;
   HealthWishes health;
   std::string image;
   std::vector<std::string> command;
@@ -212,6 +213,19 @@ struct ProfileShowOptions {
   std::string profile;  // a name or a file
 };
 
+struct GuardLoadOptions {};
+
+struct GuardUnloadOptions {};
+
+struct GuardStatusOptions {
+  bool json = false;
+  bool exits = false;  // count all exits for a second
+};
+
+struct AuditVerifyOptions {
+  std::string file;  // empty: the installation's own
+};
+
 struct CheckOptions {
   bool json = false;
 };
@@ -225,14 +239,15 @@ struct HelpText {
   std::string text;
 };
 
-using Command = std::variant<HelpText, RunOptions, CreateOptions, StartOptions, RestartOptions, PauseOptions,
-                             ResumeOptions, EventsOptions, StatsOptions, TopOptions, ExecOptions, PsOptions,
-                             LogsOptions, StopOptions, KillOptions, RmOptions, WaitOptions, InspectOptions,
-                             ImagesOptions, ImageImportOptions, ImageRmOptions, TemplateBuildOptions,
-                             TemplateLsOptions, TemplateRmOptions, SnapshotCreateOptions, SnapshotLsOptions,
-                             SnapshotInspectOptions, SnapshotRmOptions, SnapshotExportOptions,
-                             SnapshotImportOptions, SnapshotMergeOptions, RestoreOptions, ForkOptions,
-                             ProfileCheckOptions, ProfileShowOptions, CheckOptions, VersionOptions>;
+using Command =
+    std::variant<HelpText, RunOptions, CreateOptions, StartOptions, RestartOptions, PauseOptions,
+                 ResumeOptions, EventsOptions, StatsOptions, TopOptions, ExecOptions, PsOptions, LogsOptions,
+                 StopOptions, KillOptions, RmOptions, WaitOptions, InspectOptions, ImagesOptions,
+                 ImageImportOptions, ImageRmOptions, TemplateBuildOptions, TemplateLsOptions,
+                 TemplateRmOptions, SnapshotCreateOptions, SnapshotLsOptions, SnapshotInspectOptions,
+                 SnapshotRmOptions, SnapshotExportOptions, SnapshotImportOptions, SnapshotMergeOptions,
+                 RestoreOptions, ForkOptions, ProfileCheckOptions, ProfileShowOptions, GuardLoadOptions,
+                 GuardUnloadOptions, GuardStatusOptions, AuditVerifyOptions, CheckOptions, VersionOptions>;
 
 struct CommandLine {
   std::string root = "/var/lib/hmvm";

@@ -166,6 +166,17 @@ TEST(OtherLinesTest, Images) {
   EXPECT_THAT(Parsed<ImageRmOptions>({"image", "rm", "a", "b"}).images, ElementsAre("a", "b"));
 }
 
+TEST(OtherLinesTest, Guard) {
+  Parsed<GuardLoadOptions>({"guard", "load"});
+  Parsed<GuardUnloadOptions>({"guard", "unload"});
+  EXPECT_FALSE(Parsed<GuardStatusOptions>({"guard", "status"}).json);
+  EXPECT_TRUE(Parsed<GuardStatusOptions>({"guard", "status", "--format", "json"}).json);
+  EXPECT_TRUE(Parsed<GuardStatusOptions>({"guard", "status", "--exits"}).exits);
+  EXPECT_EQ(Parsed<AuditVerifyOptions>({"audit", "verify"}).file, "");
+  EXPECT_EQ(Parsed<AuditVerifyOptions>({"audit", "verify", "log"}).file, "log");
+  EXPECT_TRUE(Parsed<RunOptions>({"run", "--require-guard", "image"}).require_guard);
+}
+
 TEST(OtherLinesTest, CheckAndVersion) {
   EXPECT_FALSE(Parsed<CheckOptions>({"check"}).json);
   EXPECT_TRUE(Parsed<CheckOptions>({"check", "--format", "json"}).json);

@@ -6,9 +6,12 @@
 #include <string>
 #include <vector>
 
+#include <nlohmann/json_fwd.hpp>
+
 #include "base/result.h"
 #include "runtime/cli/command_line.h"
 #include "runtime/container/store.h"
+#include "security/guard/guard.h"
 
 namespace hmvm {
 
@@ -23,6 +26,7 @@ struct Folders {
   std::string images() const { return root + "/images"; }
   std::string snapshots() const { return root + "/snapshots"; }
   std::string templates() const { return root + "/templates"; }
+  std::string audit() const { return root + "/audit"; }
   Result<ContainerStore> OpenContainers() const { return ContainerStore::Open(root, run_root); }
 };
 
@@ -61,8 +65,15 @@ Result<int> Execute(const Folders& folders, const RestoreOptions& options);
 Result<int> Execute(const Folders& folders, const ForkOptions& options);
 Result<int> Execute(const Folders& folders, const ProfileCheckOptions& options);
 Result<int> Execute(const Folders& folders, const ProfileShowOptions& options);
+Result<int> Execute(const Folders& folders, const GuardLoadOptions& options);
+Result<int> Execute(const Folders& folders, const GuardUnloadOptions& options);
+Result<int> Execute(const Folders& folders, const GuardStatusOptions& options);
+Result<int> Execute(const Folders& folders, const AuditVerifyOptions& options);
 Result<int> Execute(const Folders& folders, const CheckOptions& options);
 Result<int> Execute(const Folders& folders, const VersionOptions& options);
+
+// What `inspect` and `guard status` tell of a machine.
+nlohmann::ordered_json GuardDetails(const GuardVmStatus& machine);
 
 // "hmvm: " and one line on standard error, whatever bytes the text holds: parts of it may be a guest's.
 void PrintError(const std::string& text);

@@ -11,7 +11,7 @@ _hmvm_images() {
 _hmvm() {
     local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]}
     local commands="run create start restart pause resume unpause exec ps top stats logs events stop kill rm wait inspect
-        images image snapshot restore fork template profile check version"
+        images image snapshot restore fork template profile guard audit check version"
     local command='' word i words='' value=''
     COMPREPLY=()
 
@@ -75,7 +75,7 @@ _hmvm() {
         words="--rm --interactive --tty --name --env --env-file --workdir --user --hostname --entrypoint --cpus
                --cpu-shares --cpuset-cpus --memory --memory-swap --pids-limit --device-read-bps --device-write-bps
                --device-read-iops --device-write-iops --cap-add --cap-drop --privileged --security-opt --security-profile
-               --read-only --kernel --platform --seccomp --no-template --restart --stop-signal --health-cmd
+               --read-only --kernel --platform --seccomp --no-template --require-guard --restart --stop-signal --health-cmd
                --health-interval --health-timeout --health-retries --health-start-period --no-healthcheck --help"
         [ "$command" = run ] && words+=" --detach"
         [[ $cur != -* ]] && words=$(_hmvm_images)
@@ -146,6 +146,17 @@ _hmvm() {
             words="check show --help"
         else
             mapfile -t COMPREPLY < <(compgen -f -W "default strict" -- "$cur")
+            return
+        fi
+        ;;
+    guard)
+        words="load unload status --help"
+        [ "$operands" -gt 0 ] && words="--exits --format --help"
+        ;;
+    audit)
+        words="verify --help"
+        if [ "$operands" -gt 0 ]; then
+            mapfile -t COMPREPLY < <(compgen -f -- "$cur")
             return
         fi
         ;;

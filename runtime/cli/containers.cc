@@ -14,6 +14,8 @@
 #include "runtime/cli/output.h"
 #include "runtime/output/log_line.h"
 #include "runtime/supervisor/supervisor_client.h"
+#include "security/guard/cgroup2.h"
+#include "security/guard/guard.h"
 
 namespace hmvm {
 namespace {
@@ -153,6 +155,22 @@ ordered_json HealthDetails(const ContainerRecord& record) {
           {"last", std::move(last)}};
 }
 
+// Null where no guard watches it.
+ordered_json GuardState(const ContainerRecord& record) {
+  if (!record.live() || record.vmm.pid == 0) return nullptr;
+  const auto cgroup = CgroupIdOfProcess(record.vmm.pid);
+  if (!cgroup.has_value()) return nullptr;
+  const auto machine = StatusOfGuardedVm(*cgroup);
+  if (!machine.has_value()) return nullptr;
+  ordered_json details = GuardDetails(*machine);
+  details["layers"] = ordered_json::array();
+  const GuardPins pins;
+  for (const std::string& version : pins.Versions()) {
+    for (const std::string& layer : pins.LayersOf(version)) details["layers"].push_back(layer);
+  }
+  return details;
+}
+
 ordered_json Details(const ContainerStore& store, const ContainerRecord& record) {
   const ContainerConfig& config = record.config;
   ordered_json events = ordered_json::array();
@@ -195,6 +213,7 @@ ordered_json Details(const ContainerStore& store, const ContainerRecord& record)
           {"folder", store.Folder(record.id)},
           {"run_folder", store.RunFolder(record.id)},
           {"events", std::move(events)},
+          {"guard", GuardState(record)},
           {"counters", Counters(store, record)}};
 }
 

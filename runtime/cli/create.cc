@@ -91,6 +91,7 @@ Result<ContainerConfig> MakeConfig(const RunOptions& options, const Image& image
   config.open_stdin = options.interactive;
   config.auto_remove = options.remove;
   config.no_template = options.no_template;
+  config.require_guard = options.require_guard;
   config.restart_policy = options.restart_policy;
   HMVM_TRY_ASSIGN(config.health_check, MergeHealthCheck(image.config.health_check, options.health));
   HMVM_TRY(ApplySecurity(options, config));

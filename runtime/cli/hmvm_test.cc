@@ -42,7 +42,10 @@ class HmvmTest : public testing::Test {
     ASSERT_TRUE(layout.has_value() && layout->exit_code == 0) << layout->output;
     Must({"image", "import", "--name", "busybox", dir_ / "busybox"});
   }
-  static void TearDownTestSuite() { fs::remove_all(dir_); }
+  static void TearDownTestSuite() {
+    if (!guard_before_) Hmvm({"guard", "unload"});
+    fs::remove_all(dir_);
+  }
 
   void SetUp() override {
     if (::access("/dev/kvm", R_OK | W_OK) != 0)
@@ -100,8 +103,10 @@ class HmvmTest : public testing::Test {
   static void WaitUntilStarted() { Shell("while $hmvm ps | grep -q Starting; do sleep 0.05; done"); }
 
   static fs::path dir_;
+  static bool guard_before_;
 };
 fs::path HmvmTest::dir_;
+bool HmvmTest::guard_before_ = fs::exists("/sys/fs/bpf/hmvm");
 
 TEST_F(HmvmTest, RunGivesTheOutputAndTheExitCode) {
   EXPECT_EQ(Hmvm({"run", "--rm", "busybox", "echo", "hi"}).output, "hi\n");

@@ -120,7 +120,7 @@ class Client {
   }
 
   static void Warn(const api::WaitResponse& answer) {
-    if (!answer.warning().empty()) PrintError(answer.warning());
+    for (const std::string& warning : answer.warnings()) PrintError(warning);
   }
 
   static int Conclude(const api::WaitResponse& answer) {

@@ -397,6 +397,7 @@ std::string EncodeContainerRecord(const ContainerRecord& record) {
         {"read_only", config.read_only},
         {"auto_remove", config.auto_remove},
         {"no_template", config.no_template},
+        {"require_guard", config.require_guard},
         {"restart_policy", FormatRestartPolicy(config.restart_policy)},
         {"health_check",
          {{"command", EncodeList(config.health_check.command)},
@@ -454,6 +455,7 @@ Result<ContainerRecord> DecodeContainerRecord(std::string_view text) {
   config.Get("read_only", record.config.read_only);
   config.Get("auto_remove", record.config.auto_remove);
   config.Get("no_template", record.config.no_template);
+  config.GetIfThere("require_guard", record.config.require_guard);
   config.GetIfThere("restart_policy", record.config.restart_policy);
   config.GetIfThere("health_check", record.config.health_check);
   const json* events = reader.Find("events");

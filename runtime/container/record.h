@@ -39,7 +39,8 @@ struct ContainerConfig {
   bool open_stdin = false;
   bool read_only = false;
   bool auto_remove = false;
-  bool no_template = false;  // its guest is booted each time
+  bool no_template = false;    // its guest is booted each time
+  bool require_guard = false;  // its machine must not run without the eBPF guard
   RestartPolicy restart_policy;
   HealthCheck health_check;
 

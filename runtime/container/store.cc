@@ -94,7 +94,7 @@ Result<ContainerStore> ContainerStore::Open(const std::string& root, const std::
   HMVM_TRY(MakeFolders(containers));
   HMVM_TRY(MakeFolders(run_root));
   HMVM_TRY_ASSIGN(EventLog events, EventLog::Open(root + "/events"));
-  return ContainerStore(containers, run_root, std::move(events));
+  return ContainerStore(containers, run_root, root + "/audit", std::move(events));
 }
 
 // With the lock held every .new-* and .gone-* is what a killed command left, and so is a run folder whose

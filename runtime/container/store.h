@@ -1,6 +1,7 @@
 // The containers of one installation on disk:
 //   <root>/containers/<id>/       state.json, container.log, and after a failure console.log and vmm.log
 //   <root>/events/                what happened to all of them (events/event_log.h)
+//   <root>/audit/                 what security has met (security/guard/audit_log.h)
 //   <run-root>/<id>/              supervisor.sock, vsock.sock
 // Folders appear and go by rename, so a command that is killed half-way leaves a whole container, none, or a
 // folder whose name begins with a dot, which the next command that changes the store sweeps away.
@@ -64,6 +65,8 @@ class ContainerStore {
   // apart. The run folder stays, by which Sweep finds what a crash leaves of it; Remove follows.
   Result<> EndAndRemove(ContainerRecord& record, Status end) const;
   const EventLog& events() const { return events_; }
+  // Of security's audit log (security/guard/audit_log.h).
+  const std::string& AuditFolder() const { return audit_; }
   std::string Folder(const std::string& id) const { return containers_ + "/" + id; }
   std::string LogPath(const std::string& id) const { return Folder(id) + "/container.log"; }
   std::string RunFolder(const std::string& id) const { return run_root_ + "/" + id; }
@@ -71,8 +74,11 @@ class ContainerStore {
   std::string VsockSocket(const std::string& id) const { return RunFolder(id) + "/vsock.sock"; }
 
  private:
-  ContainerStore(std::string containers, std::string run_root, EventLog events)
-      : containers_(std::move(containers)), run_root_(std::move(run_root)), events_(std::move(events)) {}
+  ContainerStore(std::string containers, std::string run_root, std::string audit, EventLog events)
+      : containers_(std::move(containers)),
+        run_root_(std::move(run_root)),
+        audit_(std::move(audit)),
+        events_(std::move(events)) {}
 
   void Sweep() const;
   // With the lock held.
@@ -83,6 +89,7 @@ class ContainerStore {
 
   std::string containers_;
   std::string run_root_;
+  std::string audit_;
   EventLog events_;
 };
 

@@ -97,7 +97,7 @@ Result<> ContainerRun::StartMachine(bool boot) {
   restored_ = files_.snapshot.has_value() && !boot;
   HMVM_TRY_ASSIGN(UniqueFd vsock, Duplicate(vsock_.get()));
   HMVM_TRY_ASSIGN(machine_, Machine::Start(loop_, options_.id, options_.config, files_, boot,
-                                           std::move(vsock), [this] { OnMachineEnd(); }));
+                                           std::move(vsock), options_.guard, [this] { OnMachineEnd(); }));
   agent_ = std::make_unique<AgentClient>(machine_->TakeAgentSocket());
   start_times_.vmm_started = MonotonicNs();
   return {};

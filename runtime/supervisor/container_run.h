@@ -53,7 +53,8 @@ class ContainerRun {
     ClientStreams client_streams;
     // The machine's snapshot is that of a container, which goes on; none: a template's, or there is none.
     std::optional<SnapshotContainer> resumed;
-    bool boot = false;                 // even if there is a snapshot
+    bool boot = false;  // even if there is a snapshot
+    GuardWishes guard;
     std::function<void()> on_running;  // the first process runs
     // It has ended by itself, and its output is out; the machine is being ended, and on_end follows.
     std::function<void(int exit_status, bool oom_killed)> on_exit;
@@ -92,6 +93,7 @@ class ContainerRun {
 
   // Why the template could not be used; empty if it could, or if there is none.
   const std::string& template_failure() const { return template_failure_; }
+  const std::string& guard_problem() const { return machine_->guard_problem(); }
   // The guest has booted and knows of the first process, which may run by now.
   bool start_requested() const { return start_requested_; }
 

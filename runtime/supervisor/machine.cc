@@ -71,7 +71,7 @@ std::string_view LastLogMessage(std::string_view log) {
 
 Result<std::unique_ptr<Machine>> Machine::Start(EventLoop& loop, const std::string& id,
                                                 const ContainerConfig& config, const MachineFiles& files,
-                                                bool boot, UniqueFd vsock_listener,
+                                                bool boot, UniqueFd vsock_listener, const GuardWishes& guard,
                                                 std::function<void()> on_end) {
   std::unique_ptr<Machine> machine(new Machine());
   HMVM_TRY_ASSIGN(SocketPair agent, MakeSocketPair(SOCK_STREAM));
@@ -130,6 +130,7 @@ Result<std::unique_ptr<Machine>> Machine::Start(EventLoop& loop, const std::stri
     options.arguments.push_back("--io_limits=" + limits);
   }
   HMVM_TRY_ASSIGN(machine->cell_, Cell::Create(id, HostLimits(config.resources, config.memory_bytes)));
+  HMVM_TRY(machine->Guard(loop, id, guard));
   machine->cell_.Enclose(config.seccomp, options);
   options.die_with_parent = true;
   HMVM_TRY_ASSIGN(machine->process_, Process::Start(options));
@@ -140,6 +141,21 @@ Result<std::unique_ptr<Machine>> Machine::Start(EventLoop& loop, const std::stri
   HMVM_TRY_ASSIGN(machine->exit_watch_, loop.OnReadable(machine->process_.pidfd(),
                                                         [raw = machine.get()] { return raw->OnExit(); }));
   return machine;
+}
+
+Result<> Machine::Guard(EventLoop& loop, const std::string& id, const GuardWishes& wishes) {
+  auto guard = GuardedVm::Create(loop, {.name = id,
+                                        .cgroup = cell_.cgroup().id(),
+                                        .on_event = wishes.on_event,
+                                        .in_background = wishes.in_background});
+  if (guard.has_value()) {
+    guard_ = std::move(*guard);
+  } else if (wishes.required) {
+    return Error{0, "--require-guard: " + guard.error().Message()};
+  } else {
+    guard_problem_ = guard.error().Message();
+  }
+  return {};
 }
 
 Machine::~Machine() {
@@ -185,6 +201,7 @@ Result<> Machine::OnExit() {
   exit_watch_ = Watch();
   HMVM_TRY_ASSIGN(wait_status_, process_.Wait());
   ended_ = true;
+  if (guard_ != nullptr) guard_->Drain();
   cell_ = Cell();
   console_->Drain();
   log_->Drain();
@@ -228,6 +245,9 @@ std::string Machine::EndReason(const ContainerConfig& config) const {
            Quote(LastLogMessage(vmm_log()));
   }
   if (WIFSIGNALED(wait_status_)) {
+    if (guard_ != nullptr && guard_->breach().has_value()) {
+      return "the virtual machine monitor was killed by the guard: " + guard_->breach()->Describe();
+    }
     return "the virtual machine monitor was ended by signal " + std::to_string(WTERMSIG(wait_status_)) +
            " (" + ::strsignal(WTERMSIG(wait_status_)) + ")" + Quote(LastLogMessage(vmm_log()));
   }

@@ -15,6 +15,7 @@
 #include "runtime/container/record.h"
 #include "runtime/supervisor/tail_capture.h"
 #include "security/cell.h"
+#include "security/guard/guarded_vm.h"
 #include "vmm/api/vmm.pb.h"
 
 namespace hmvm {
@@ -44,6 +45,13 @@ struct MachineFiles {
   UniqueFd rootfs;  // EROFS
 };
 
+// What the eBPF guard is to do for a machine.
+struct GuardWishes {
+  bool required = false;  // no machine without it
+  std::function<void(const GuardEvent&)> on_event = {};
+  std::function<void(std::function<void()>)> in_background = {};  // as of GuardedVm
+};
+
 // The last line that hmvm-vmm wrote to its standard error, without glog's "E1123 10:11:12.123456 77
 // file.cc:12] ".
 std::string_view LastLogMessage(std::string_view log);
@@ -57,7 +65,7 @@ class Machine {
   // program can't be executed.
   static Result<std::unique_ptr<Machine>> Start(EventLoop& loop, const std::string& id,
                                                 const ContainerConfig& config, const MachineFiles& files,
-                                                bool boot, UniqueFd vsock_listener,
+                                                bool boot, UniqueFd vsock_listener, const GuardWishes& guard,
                                                 std::function<void()> on_end);
   // Kills the VMM if it runs.
   ~Machine();
@@ -90,6 +98,8 @@ class Machine {
 
   // After the end: a sentence that says why.
   std::string EndReason(const ContainerConfig& config) const;
+  // Why the guard does not watch it; empty: it does.
+  const std::string& guard_problem() const { return guard_problem_; }
   const std::string& console() const { return console_->text(); }
   const std::string& vmm_log() const { return log_->text(); }
 
@@ -97,8 +107,11 @@ class Machine {
   Machine() = default;
   Result<> OnExit();
   std::string SetUpError(const ContainerConfig& config) const;
+  Result<> Guard(EventLoop& loop, const std::string& id, const GuardWishes& wishes);
 
   Cell cell_;
+  std::unique_ptr<GuardedVm> guard_;
+  std::string guard_problem_;
   Process process_;
   std::unique_ptr<TtrpcClient> control_;  // its closing ends the machine, too
   UniqueFd agent_;

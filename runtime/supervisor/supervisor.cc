@@ -24,6 +24,8 @@
 #include "runtime/supervisor/stop_sequence.h"
 #include "runtime/supervisor/streams.h"
 #include "runtime/supervisor/timer.h"
+#include "runtime/supervisor/worker.h"
+#include "security/guard/audit.h"
 
 namespace hmvm {
 namespace {
@@ -71,6 +73,7 @@ class Supervisor {
   void StopIfDone();
   void ProbeHealth(HealthMonitor::Done done);
   void OnProbeResult(ProbeResult result);
+  void OnGuardEvent(const GuardEvent& event);
   void KeepLastWords(const RunEnd& end) const;
 
   void HandleWait(const api::WaitRequest& request, WaitResponder respond);
@@ -119,6 +122,8 @@ class Supervisor {
   std::unique_ptr<ContainerRun> run_;     // none: between two runs, or after the last
   std::unique_ptr<ContainerRun> ending_;  // the last one, while the kernel takes its machine apart
   uint64_t run_number_ = 0;
+  int guard_events_ = 0;
+  Worker background_;               // for what nobody waits for, not even a run's end
   std::function<void()> on_owned_;  // until the state file names this process
   bool asked_to_end_ = false;       // by a user: no restart follows
   bool finished_ = false;
@@ -225,6 +230,10 @@ Result<> Supervisor::StartRun() {
                  .client_streams = std::move(client_streams_),
                  .resumed = std::exchange(resumed_, std::nullopt),
                  .boot = restored_ && run_number_ > 1,
+                 .guard = {.required = record_.config.require_guard,
+                           .on_event = [this](const GuardEvent& event) { OnGuardEvent(event); },
+                           .in_background =
+                               [this](std::function<void()> task) { background_.Post(std::move(task)); }},
                  .on_running = [this] { OnRunning(); },
                  .on_exit = [this](int exit_status, bool oom_killed) { OnExit(exit_status, oom_killed); },
                  .on_end = [this] { OnRunEnd(); }}));
@@ -377,6 +386,16 @@ void Supervisor::OnProbeResult(ProbeResult result) {
     (void)store_.Tell(record_, "health_status", {{"health", std::string(HealthName(record_.health.status))}});
 }
 
+// A VMM under audit may commit breaches without end; nobody needs more of them than this.
+constexpr int kMaxGuardEvents = 1000;
+
+void Supervisor::OnGuardEvent(const GuardEvent& event) {
+  if (++guard_events_ > kMaxGuardEvents) return;
+  // What can't be written has nobody left to be told to.
+  (void)AuditBreach(store_.AuditFolder(), event, {.container = record_.id, .image = record_.config.image});
+  (void)store_.Tell(record_, "breach", {{"what", event.Describe()}, {"deed", event.deed}});
+}
+
 void Supervisor::KeepLastWords(const RunEnd& end) const {
   (void)WriteFileAtomic(store_.Folder(record_.id) + "/console.log", end.console, 0600);
   (void)WriteFileAtomic(store_.Folder(record_.id) + "/vmm.log", end.vmm_log, 0600);
@@ -391,7 +410,10 @@ api::WaitResponse Supervisor::LastExit() const {
   api::WaitResponse answer;
   if (run_ != nullptr) {
     if (const std::string& why = run_->template_failure(); !why.empty()) {
-      answer.set_warning("the guest was booted, as its template was of no use and has been removed: " + why);
+      answer.add_warnings("the guest was booted, as its template was of no use and has been removed: " + why);
+    }
+    if (const std::string& why = run_->guard_problem(); !why.empty()) {
+      answer.add_warnings("warning: the container runs without the eBPF guard: " + why);
     }
     return answer;
   }

@@ -24,6 +24,7 @@
 #include "base/file.h"
 #include "base/ttrpc/server.h"
 #include "guest/api/agent.pb.h"
+#include "security/guard/cgroup2.h"
 #include "vmm/api/vmm.pb.h"
 
 DEFINE_string(kernel, "", "");
@@ -325,6 +326,10 @@ int Main() {
 }  // namespace hmvm
 
 int main(int argc, char** argv) {
+  // Its "guest" runs programs, which the eBPF guard lets no VMM do: out of the cgroup that is guarded.
+  if (const auto procs = hmvm::OpenFile(hmvm::FindCgroup2() + "/cgroup.procs", O_WRONLY); procs.has_value()) {
+    (void)hmvm::WriteAll(procs->get(), "0");
+  }
   ::signal(SIGPIPE, SIG_IGN);
   gflags::ParseCommandLineFlags(&argc, &argv, true);
   return hmvm::Main();

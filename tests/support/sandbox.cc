@@ -122,13 +122,23 @@ Sandbox::Sandbox() : mounts_before_(Mounts()), links_before_(NetworkDevices()) {
 
 Sandbox::~Sandbox() {
   std::error_code none;
+  RemoveContainers();
+  // The guard that came with our containers, unless somebody else's are in its care by now.
+  if (!guard_before_ &&
+      Hmvm({"guard", "status", "--format", "json"}).out.find("\"machines\": []") != std::string::npos) {
+    (void)Hmvm({"guard", "unload"});
+  }
+  fs::remove_all(dir_, none);
+  ::unsetenv("TMPDIR");
+}
+
+void Sandbox::RemoveContainers() const {
+  std::error_code none;
   if (fs::exists(root() / "containers", none)) {
     for (const fs::directory_entry& entry : fs::directory_iterator(root() / "containers", none)) {
       (void)Hmvm({"rm", "-f", entry.path().filename()});
     }
   }
-  fs::remove_all(dir_, none);
-  ::unsetenv("TMPDIR");
 }
 
 std::vector<std::string> Sandbox::Command(const std::vector<std::string>& arguments) const {

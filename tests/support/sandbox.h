@@ -51,8 +51,10 @@ class Sandbox {
 
  private:
   std::vector<std::string> LeftoversNow() const;
+  void RemoveContainers() const;
 
   std::filesystem::path dir_;
+  const bool guard_before_ = std::filesystem::exists("/sys/fs/bpf/hmvm");
   std::vector<std::string> mounts_before_;
   std::vector<std::string> cgroups_before_;
   std::vector<std::string> links_before_;
