@@ -56,17 +56,22 @@ AttackedMachine::AttackedMachine(const fs::path& dir, const Options& options) : 
   EXPECT_TRUE(WriteAll(agent.first.get(), kWords).has_value());
   fs::remove(dir_ / "vsock");
   fs::remove(dir_ / "console");
-  auto process = Process::Start(
-      {.arguments = {options.vmm, "--platform=" + options.platform, "--kernel=" + options.kernel.string(),
-                     "--cpus=" + std::to_string(options.cpus), "--memory_mib=" + std::to_string(kMemoryMib),
-                     "--console=" + (dir_ / "console").string(),
-                     "--disks=ro:" + (dir_ / "read-only.img").string() +
-                         ",rw:" + (dir_ / "writable.img").string(),
-                     "--vsock_listener=" + (dir_ / "vsock").string(),
-                     "--control=fd:" + std::to_string(kControlFd), "--agent=fd:" + std::to_string(kAgentFd),
-                     "--cmdline=" + options.command_line},
-       .fds = {{log.get(), kError}, {control.second.get(), kControlFd}, {agent.second.get(), kAgentFd}},
-       .die_with_parent = true});
+  Process::Options start = {
+      .arguments = {options.vmm, "--platform=" + options.platform, "--kernel=" + options.kernel.string(),
+                    "--cpus=" + std::to_string(options.cpus), "--memory_mib=" + std::to_string(kMemoryMib),
+                    "--console=" + (dir_ / "console").string(),
+                    "--disks=ro:" + (dir_ / "read-only.img").string() +
+                        ",rw:" + (dir_ / "writable.img").string(),
+                    "--vsock_listener=" + (dir_ / "vsock").string(),
+                    "--control=fd:" + std::to_string(kControlFd), "--agent=fd:" + std::to_string(kAgentFd),
+                    "--cmdline=" + options.command_line},
+      .fds = {{log.get(), kError}, {control.second.get(), kControlFd}, {agent.second.get(), kAgentFd}},
+      .die_with_parent = true};
+  if (options.jailed) {
+    cell_ = Cell::Create("attacked-" + dir.filename().string(), {}).value();
+    cell_.Enclose("kill", start);
+  }
+  auto process = Process::Start(start);
   if (!process.has_value()) {
     ADD_FAILURE() << process.error().Message();
     reaped_ = true;

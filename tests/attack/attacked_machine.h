@@ -14,6 +14,7 @@
 #include "base/process.h"
 #include "base/ttrpc/client.h"
 #include "base/unique_fd.h"
+#include "security/cell.h"
 
 namespace hmvm::test {
 
@@ -25,6 +26,7 @@ class AttackedMachine {
     std::filesystem::path kernel;
     int cpus = 1;
     std::string command_line;
+    bool jailed = true;             // and under seccomp, where this user can have that
     uint64_t disk_bytes = 4 << 20;  // of the read-only disk, whose end is sparse
   };
   static constexpr uint64_t kMemoryMib = 64;  // tests/attack/guest/attacker.h: kRamEnd
@@ -58,6 +60,7 @@ class AttackedMachine {
  private:
   std::filesystem::path dir_;
   std::string read_only_content_;
+  Cell cell_;
   Process process_;
   UniqueFd agent_;
   std::vector<UniqueFd> connections_;

@@ -63,14 +63,16 @@ class GuestAttackTest : public Ring3Test {
             .platform = "ring3",
             .kernel = ATTACKING_KERNEL_RING3,
             .cpus = cpus,
-            .command_line = "seed=" + std::to_string(seed) + " attack=" + attack};
+            .command_line = "seed=" + std::to_string(seed) + " attack=" + attack,
+            .jailed = JAILED};
   }
   AttackedMachine::Options OnHardware(const std::string& attack) const {
     return {.vmm = VmmProgram(),
             .platform = "hardware",
             .kernel = ATTACKING_KERNEL_HARDWARE,
             .cpus = 1,
-            .command_line = "seed=1 attack=" + attack};
+            .command_line = "seed=1 attack=" + attack,
+            .jailed = JAILED};
   }
 };
 
