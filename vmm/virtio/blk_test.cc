@@ -296,21 +296,23 @@ TEST_P(BlkTest, LongTransferGoesInParts) {
   EXPECT_TRUE(disk_.Do(VIRTIO_BLK_T_IN, 0, {}, kDiskBytes).data == content_);
 }
 
-TEST_P(BlkTest, ResetDoesNotWaitForTheRestOfALongTransfer) {
-  disk_.Send(VIRTIO_BLK_T_IN, 0, {}, kDiskBytes);
-  {
-    std::lock_guard lock(disk_.device().mutex());
-    disk_.device().OnQueueNotify(0);
-    disk_.device().Reset();
-  }
-
-  EXPECT_LT(disk_.Counter("read_bytes"), kDiskBytes);
-}
-
 TEST_P(BlkTest, DisabledQueueHasNothingToDo) {
   disk_.machine().ActivateDisabled(disk_.device());
 
   EXPECT_FALSE(disk_.device().OnQueueNotify(0));
+}
+
+// System calls make a queue of parts in one round, and this is two.
+TEST(BlkUringTest, ResetDoesNotWaitForTheRestOfALongTransfer) {
+  BlkFixture disk(true, RandomText(kDiskBytes, 1));
+  disk.Send(VIRTIO_BLK_T_IN, 0, {}, kDiskBytes);
+  {
+    std::lock_guard lock(disk.device().mutex());
+    disk.device().OnQueueNotify(0);
+    disk.device().Reset();
+  }
+
+  EXPECT_LT(disk.Counter("read_bytes"), kDiskBytes);
 }
 
 TEST(BlkReadOnlyTest, RefusesAllThatWrites) {
