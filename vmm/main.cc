@@ -86,7 +86,10 @@ Result<> EnterJail(Flags& flags, int signals) {
   }
   if (!flags.jail) return {};
   if (!flags.machine.restore && !IsElf(flags.machine.kernel.fd.get())) HMVM_TRY(LoadUnpacker());
-  ::tzset();  // for the log: reads /etc/localtime
+  // For the log. Without TZ the C library would look for /etc/localtime again with each line, and a thread
+  // that has its role must not; with it, the file is read here and never again.
+  ::setenv("TZ", ":/etc/localtime", /*overwrite=*/0);
+  ::tzset();
   std::vector<int> files = flags.OpenFiles();
   for (const int file : flags.machine.host->OpenFiles()) files.push_back(file);
   files.push_back(signals);

@@ -288,7 +288,7 @@ void MakeTables() {
 
 void StartSecondVcpu() {
   // Indices of vcpu_guest_context (Xen's public/arch-x86/xen.h), in words.
-  constexpr int kRip = 81, kFlags = 83, kStack = 84, kKernelStack = 621, kRoot = 625;
+  constexpr int kRip = 81, kFlags = 83, kStack = 84, kKernelStack = 622, kRoot = 626;
   context[kRip] = reinterpret_cast<uint64_t>(&Resume1);
   context[kFlags] = 0x202;
   context[kStack] = context[kKernelStack] = reinterpret_cast<uint64_t>(stacks) + 32768;

@@ -29,6 +29,7 @@ class Ring3Test : public testing::Test {
   std::vector<std::string> Machine(const Options& options) const;
   // Of the last machine.
   std::string Console() const;
+  const std::filesystem::path& dir() const { return dir_; }
 
  private:
   std::filesystem::path dir_;

@@ -17,6 +17,9 @@ constexpr uint64_t kSectorBytes = 512;  // the unit of virtio-blk whatever the b
 constexpr uint16_t kQueueSizes[] = {Blk::kQueueSize};
 // A request in as many descriptors as a queue has, less header and status.
 constexpr uint32_t kMaxSegments = Blk::kQueueSize - 2;
+// What one operation of the host's moves at most. A longer transfer is several, one after the other, so that
+// it keeps neither the device thread nor a reset waiting: a guest may ask for 4 GiB in each of its requests.
+constexpr uint64_t kMaxPartBytes = 2 << 20;
 // The longest range of one discard or write-zeroes. They cost the host the same whatever the length.
 constexpr uint32_t kMaxRangeSectors = 1u << 22;  // 2 GiB
 
@@ -148,9 +151,9 @@ bool Blk::OnQueueNotify(uint16_t) { return Service(); }
 
 // Completes what is done and starts what the driver made available; true when there is more of the latter.
 bool Blk::Service() {
-  if (!active_) return false;
+  if (!active_ || !active_->queues[0].ready()) return false;
   Queue& queue = active_->queues[0];
-  while (const auto completion = io_->Take(/*wait=*/false)) Complete(*completion);
+  CompleteDone();
   if (throttle_) ReleaseHeld();
   Result<> served;
   Result<bool> popped = true;
@@ -167,12 +170,23 @@ bool Blk::Service() {
   if (!popped.has_value()) served = popped.error();
   if (auto submitted = io_->Submit(); !submitted.has_value()) served = submitted.error();
   // What the page cache holds is done by now: one interrupt for all.
-  while (const auto completion = io_->Take(/*wait=*/false)) Complete(*completion);
-  // The rest of a short transfer.
+  const bool more = CompleteDone();
+  // The next parts of transfers.
   if (auto submitted = io_->Submit(); !submitted.has_value()) served = submitted.error();
   if (queue.ShouldSignal()) active_->interrupt->SignalUsed();
   if (!served.has_value()) active_->interrupt->SetNeedsReset(served.error());
-  return served.has_value() && *popped && budget == 0;
+  return served.has_value() && (more || (*popped && budget == 0));
+}
+
+// Completes what is done, but a queue of it at most, as what follows on it may be done at once too; true:
+// there may be more.
+bool Blk::CompleteDone() {
+  for (uint16_t budget = kQueueSize; budget > 0; --budget) {
+    const auto completion = io_->Take(/*wait=*/false);
+    if (!completion) return false;
+    Complete(*completion);
+  }
+  return true;
 }
 
 Result<> Blk::Begin(uint16_t tag) {
@@ -285,9 +299,25 @@ std::optional<Blk::Status> Blk::StartTransfer(Request& request, uint64_t sector,
   if (bytes == 0 || bytes % kSectorBytes != 0 || !InRange(sector, bytes / kSectorBytes))
     return Status::kIoError;
   request.operation.offset_bytes = sector * kSectorBytes;
-  request.operation.buffers = buffers;
   request.left_bytes = bytes;
+  SetPart(request, buffers);
   return std::nullopt;
+}
+
+// Makes the operation the first part of what `left` still has to be moved to or from.
+void Blk::SetPart(Request& request, std::span<iovec> left) {
+  request.left = left;
+  size_t count = 0;
+  for (uint64_t bytes = 0; count < left.size(); ++count) {
+    bytes += left[count].iov_len;
+    if (bytes > kMaxPartBytes) break;
+  }
+  if (count > 0) {
+    request.operation.buffers = left.first(count);
+  } else {
+    request.front = {.iov_base = left[0].iov_base, .iov_len = kMaxPartBytes};
+    request.operation.buffers = std::span(&request.front, 1);
+  }
 }
 
 std::optional<Blk::Status> Blk::StartRange(Request& request, std::span<const iovec> readable) {
@@ -342,8 +372,7 @@ bool Blk::Continue(Request& request, int64_t result) {
           static_cast<uint64_t>(result);
       request.left_bytes -= static_cast<uint64_t>(result);
       operation.offset_bytes += static_cast<uint64_t>(result);
-      if (request.left_bytes > 0)
-        operation.buffers = TrimFront(operation.buffers, static_cast<uint64_t>(result));
+      if (request.left_bytes > 0) SetPart(request, TrimFront(request.left, static_cast<uint64_t>(result)));
       return request.left_bytes > 0;
     case BlockOperation::Kind::kZeroRange:
       // tmpfs and others know holes only: make one, then give it its space back.
@@ -402,7 +431,7 @@ Result<> Blk::Drain() {
     const auto completion = io_->Take(/*wait=*/true);
     if (!completion) return Error{EIO, "disk " + options_.name + " has requests that do not end"};
     Complete(*completion);
-    HMVM_TRY(io_->Submit());  // the rest of a short transfer
+    HMVM_TRY(io_->Submit());  // the next part of a transfer
   }
   if (active_->queues[0].ShouldSignal()) active_->interrupt->SignalUsed();
   return {};

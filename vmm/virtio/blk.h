@@ -55,8 +55,10 @@ class Blk final : public VirtioDevice {
  private:
   struct Request {
     DescriptorChain chain;
-    BlockOperation operation;  // what is under way, or left to do
+    BlockOperation operation;  // what is under way, or next to do
     uint64_t left_bytes = 0;   // of a read or write
+    std::span<iovec> left;     // ... and where they come from or go to; the operation has a part of it
+    iovec front = {};          // the part, where not even the first buffer is one
     std::byte* status = nullptr;
     uint32_t type = 0;   // VIRTIO_BLK_T_*
     bool unmap = false;  // WRITE_ZEROES may give the space back
@@ -104,6 +106,7 @@ class Blk final : public VirtioDevice {
   std::optional<Status> Start(Request& request, const virtio_blk_outhdr& header, std::span<iovec> readable,
                               std::span<iovec> writable);
   std::optional<Status> StartTransfer(Request& request, uint64_t sector, std::span<iovec> buffers);
+  static void SetPart(Request& request, std::span<iovec> left);
   std::optional<Status> StartRange(Request& request, std::span<const iovec> readable);
   Status AnswerId(std::span<const iovec> writable) const;
   bool InRange(uint64_t sector, uint64_t sectors) const;
@@ -113,6 +116,7 @@ class Blk final : public VirtioDevice {
   // Prepares what may go by now, and sets the timer for the next.
   void ReleaseHeld();
   uint64_t ReleaseHeld(HeldRequests& held, RateLimiter::Direction direction, uint64_t now_ns);
+  bool CompleteDone();
   void Complete(const BlockCompletion& completion);
   // Prepares what is still to be done after `result`; false: nothing is.
   bool Continue(Request& request, int64_t result);

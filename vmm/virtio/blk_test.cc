@@ -122,6 +122,13 @@ class BlkFixture {
     return content;
   }
 
+  uint64_t Counter(std::string_view name) const {
+    for (const auto& [counter, value] : device_->Counters()) {
+      if (counter == name) return value;
+    }
+    return UINT64_MAX;
+  }
+
   int file() const { return file_.get(); }
   VirtioDevice& device() { return *device_; }
   FakeMachine& machine() { return machine_; }
@@ -283,6 +290,29 @@ TEST_P(BlkTest, ResetWithRequestsInFlightWaitsAndStartsAfresh) {
 TEST_P(BlkTest, NotifyAfterResetIsHarmless) {
   disk_.device().Reset();
   disk_.Notify();
+}
+
+TEST_P(BlkTest, LongTransferGoesInParts) {
+  EXPECT_TRUE(disk_.Do(VIRTIO_BLK_T_IN, 0, {}, kDiskBytes).data == content_);
+}
+
+TEST_P(BlkTest, DisabledQueueHasNothingToDo) {
+  disk_.machine().ActivateDisabled(disk_.device());
+
+  EXPECT_FALSE(disk_.device().OnQueueNotify(0));
+}
+
+// System calls make a queue of parts in one round, and this is two.
+TEST(BlkUringTest, ResetDoesNotWaitForTheRestOfALongTransfer) {
+  BlkFixture disk(true, RandomText(kDiskBytes, 1));
+  disk.Send(VIRTIO_BLK_T_IN, 0, {}, kDiskBytes);
+  {
+    std::lock_guard lock(disk.device().mutex());
+    disk.device().OnQueueNotify(0);
+    disk.device().Reset();
+  }
+
+  EXPECT_LT(disk.Counter("read_bytes"), kDiskBytes);
 }
 
 TEST(BlkReadOnlyTest, RefusesAllThatWrites) {

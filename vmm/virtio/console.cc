@@ -88,7 +88,7 @@ void Console::Reset() {
 }
 
 bool Console::OnQueueNotify(uint16_t queue) {
-  if (!active_) return false;
+  if (!active_ || !active_->queues[queue].ready()) return false;
   const auto more = queue == kTransmitQueue ? Transmit() : Receive();
   if (active_->queues[queue].ShouldSignal()) active_->interrupt->SignalUsed();
   if (!more.has_value()) active_->interrupt->SetNeedsReset(more.error());

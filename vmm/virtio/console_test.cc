@@ -161,5 +161,16 @@ TEST_F(ConsoleTest, ReceiveBufferThatIsReadOnlyNeedsAReset) {
   EXPECT_EQ(machine_.interrupt.needs_reset.size(), 1u);
 }
 
+TEST_F(ConsoleTest, DisabledQueuesHaveNothingToDo) {
+  Pipe pipe = *MakePipe();
+  Open(UniqueFd(), std::move(pipe.read));
+  machine_.ActivateDisabled(*device_);
+  ASSERT_TRUE(WriteAll(pipe.write.get(), "typed").has_value());
+  RunLoop();
+
+  EXPECT_FALSE(device_->OnQueueNotify(Console::kTransmitQueue));
+  EXPECT_FALSE(device_->OnQueueNotify(Console::kReceiveQueue));
+}
+
 }  // namespace
 }  // namespace hmvm

@@ -63,7 +63,7 @@ class DescriptorChain {
 // One virtqueue. Not thread-safe: the transport's lock covers it. Guest memory must outlive it.
 class Queue {
  public:
-  // A queue that the driver left disabled: Pop() finds nothing in it.
+  // A queue that the driver left disabled: Pop() finds nothing in it, and its size is 0.
   Queue() = default;
   // `features` are the negotiated ones. EINVAL for a size or an alignment that §2.7 forbids, EFAULT for a
   // ring that is not in RAM. A state with ready == false makes a disabled queue.

@@ -37,7 +37,7 @@ Result<> Rng::Activate(Activation activation) {
 }
 
 bool Rng::OnQueueNotify(uint16_t) {
-  if (!active_) return false;
+  if (!active_ || !active_->queues[0].ready()) return false;
   Queue& queue = active_->queues[0];
   Result<bool> popped = true;
   uint16_t budget = queue.size();

@@ -60,6 +60,12 @@ TEST_F(RngTest, BrokenRingNeedsAReset) {
   EXPECT_EQ(machine_.interrupt.needs_reset.size(), 1u);
 }
 
+TEST_F(RngTest, DisabledQueueHasNothingToDo) {
+  machine_.ActivateDisabled(rng_);
+
+  EXPECT_FALSE(rng_.OnQueueNotify(0));
+}
+
 TEST_F(RngTest, SecondActivationIsRefused) { EXPECT_EQ(rng_.Activate({}).error().code, EBUSY); }
 
 TEST_F(RngTest, NotifyAfterResetIsHarmless) {

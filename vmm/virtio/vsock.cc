@@ -65,6 +65,7 @@ bool Vsock::Service() {
 // true: there are more.
 Result<bool> Vsock::TakePackets() {
   Queue& queue = active_->queues[kTxQueue];
+  if (!queue.ready()) return false;
   for (uint16_t budget = queue.size(); budget > 0; --budget) {
     // Once answers have gone, GivePackets calls for another round.
     if (!backend_->AcceptsPackets()) return false;
@@ -95,6 +96,7 @@ void Vsock::TakePacket() {
 // true: there are more, or the guest's packets can be taken again.
 Result<bool> Vsock::GivePackets() {
   Queue& queue = active_->queues[kRxQueue];
+  if (!queue.ready()) return false;
   const bool accepted = backend_->AcceptsPackets();
   uint16_t budget = queue.size();
   for (; budget > 0 && backend_->HasPacket(); --budget) {

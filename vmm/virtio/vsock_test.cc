@@ -664,5 +664,16 @@ TEST_F(VsockTest, ReceiveBufferWithoutRoomForDataNeedsAReset) {
   EXPECT_THAT(NeedsReset().front(), HasSubstr("without room for data"));
 }
 
+TEST_F(VsockTest, DisabledQueuesHaveNothingToDo) {
+  machine_.ActivateDisabled(*device_);
+  const UniqueFd host = ConnectToListener();
+  Say(host, "CONNECT 5000\n");
+  Barrier();
+
+  std::lock_guard lock(device_->mutex());
+  EXPECT_FALSE(device_->OnQueueNotify(Vsock::kTxQueue));
+  EXPECT_FALSE(device_->OnQueueNotify(Vsock::kRxQueue));
+}
+
 }  // namespace
 }  // namespace hmvm

@@ -114,6 +114,15 @@ Result<> FakeMachine::Activate(VirtioDevice& device, uint64_t features) {
   return device.Activate(std::move(activation));
 }
 
+void FakeMachine::ActivateDisabled(VirtioDevice& device) {
+  std::lock_guard lock(device.mutex());
+  device.Reset();
+  queues.clear();
+  Activation activation{.queues = {}, .features = kCommonFeatures, .interrupt = &interrupt};
+  activation.queues.resize(device.QueueSizes().size());
+  if (!device.Activate(std::move(activation)).has_value()) std::abort();
+}
+
 GuestAddress FakeMachine::Place(std::span<const std::byte> bytes) {
   const GuestAddress address = heap.Allocate(bytes.size());
   if (!memory.WriteBytes(address, bytes).has_value()) std::abort();

@@ -93,6 +93,9 @@ class FakeMachine {
   // Resets the device and activates it on fresh rings with these features (kCommonFeatures for most).
   Result<> Activate(VirtioDevice& device, uint64_t features);
 
+  // The same with queues that the driver left disabled.
+  void ActivateDisabled(VirtioDevice& device);
+
   GuestAddress Place(std::span<const std::byte> bytes);
   GuestAddress Place(std::string_view text) { return Place(std::as_bytes(std::span(text))); }
   std::string Text(GuestAddress address, uint64_t bytes) const;

@@ -1,0 +1,83 @@
+// A container whose VMM turns hostile while its guest boots: the supervisor survives what it is sent, names
+// what the VMM was ended for, and cleans up; a neighbour goes on.
+#include <fstream>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "tests/attack/hostile/attack_list.h"
+#include "tests/support/container_fixture.h"
+
+namespace hmvm::test {
+namespace fs = std::filesystem;
+namespace {
+
+using testing::AnyOf;
+using testing::HasSubstr;
+using testing::IsEmpty;
+
+class SupervisorAttackTest : public GuestTest {
+ protected:
+  void SetUp() override {
+    GuestTest::SetUp();
+    if (IsSkipped()) return;
+    // An installation with the other VMM.
+    install_ = sandbox_->dir() / "install";
+    fs::create_directories(install_ / "bin");
+    fs::create_directories(install_ / "libexec/hmvm");
+    fs::copy(HmvmProgram(), install_ / "bin/hmvm");
+    fs::copy(HOSTILE_VMM, install_ / "libexec/hmvm/hmvm-vmm");
+    fs::create_directory_symlink(BuildDir() / "share", install_ / "share");
+  }
+  void TearDown() override {
+    if (install_.empty()) return;
+    fs::remove_all(install_);
+    EXPECT_THAT(sandbox_->Leftovers(), IsEmpty());
+  }
+
+  Outcome RunHostile(const std::string& attack, const std::vector<std::string>& options = {}) const {
+    std::vector<std::string> arguments = {"run", "--rm", "--no-template"};
+    arguments.insert(arguments.end(), options.begin(), options.end());
+    arguments.insert(arguments.end(), {"busybox", "true"});
+    std::vector<std::string> command = sandbox_->Command(arguments);
+    command[0] = install_ / "bin/hmvm";
+    command.insert(command.begin(), {"env", std::string(kAttackVariable) + "=" + attack});
+    return RunProgram(command);
+  }
+
+ private:
+  fs::path install_;
+};
+
+TEST_F(SupervisorAttackTest, ForbiddenCallIsNamed) {
+  const Outcome outcome = RunHostile("openat");
+
+  EXPECT_EQ(outcome.exit_code, 125) << Describe(outcome);
+  EXPECT_THAT(outcome.err, HasSubstr("forbidden system call"));
+}
+
+TEST_F(SupervisorAttackTest, WithoutSeccompTheGuardNamesTheCall) {
+  const Outcome outcome = RunHostile("openat", {"--seccomp", "off", "--require-guard"});
+
+  EXPECT_EQ(outcome.exit_code, 125) << Describe(outcome);
+  EXPECT_THAT(outcome.err, HasSubstr("killed by the guard: openat("));
+  EXPECT_THAT(sandbox_->MustHmvm({"events", "--filter", "event=breach"}), HasSubstr("openat("));
+  EXPECT_THAT(sandbox_->MustHmvm({"audit", "verify"}), HasSubstr("the last one's hash is "));
+}
+
+TEST_F(SupervisorAttackTest, NonsenseOnItsChannelsEndsNothingElse) {
+  sandbox_->MustHmvm({"run", "-d", "--name", "neighbour", "busybox", "sleep", "1000000"});
+
+  for (const char* attack : {"control-garbage", "agent-garbage", "flood-log", "send-descriptor"}) {
+    const Outcome outcome = RunHostile(attack);
+
+    // The container has come to its end all the same, or is said to have failed.
+    EXPECT_THAT(outcome.exit_code, AnyOf(0, 125)) << attack << ": " << Describe(outcome);
+  }
+
+  EXPECT_EQ(sandbox_->MustHmvm({"exec", "neighbour", "echo", "well"}), "well");
+  sandbox_->MustHmvm({"rm", "-f", "neighbour"});
+}
+
+}  // namespace
+}  // namespace hmvm::test
