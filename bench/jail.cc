@@ -52,7 +52,7 @@ void Enter() {
 
 void TakeRole(ThreadRole role) {
   ::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
-  if (!EnterRole(role, SeccompMode::kKill).has_value()) ::_exit(1);
+  if (!EnterRole(role, SeccompMode::kKill, {}).has_value()) ::_exit(1);
 }
 
 void MeasureLayers() {

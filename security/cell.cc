@@ -8,6 +8,7 @@
 
 #include "base/file.h"
 #include "security/jail.h"
+#include "security/syscall_rule_text.h"
 
 namespace hmvm {
 
@@ -33,7 +34,8 @@ Result<Cell> Cell::Create(const std::string& name, CgroupLimits limits) {
   return cell;
 }
 
-void Cell::Enclose(const std::string& seccomp, Process::Options& options) const {
+void Cell::Enclose(const std::string& seccomp, std::span<const SyscallRule> further,
+                   Process::Options& options) const {
   options.cgroup = cgroup_.v2_directory();
   options.cgroup_tasks = cgroup_.v1_tasks();
   if (!user_.has_value()) return;
@@ -46,6 +48,7 @@ void Cell::Enclose(const std::string& seccomp, Process::Options& options) const 
   };
   options.arguments.push_back("--jail=" + std::to_string(user_->id()) + "," + give(user_->lock()));
   options.arguments.push_back("--seccomp=" + seccomp);
+  if (!further.empty()) options.arguments.push_back("--syscalls=" + FormatSyscallRules(further));
   if (kvm_.valid()) options.arguments.push_back("--kvm=" + give(kvm_.get()));
 }
 

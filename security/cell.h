@@ -2,12 +2,14 @@
 
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <string>
 
 #include "base/process.h"
 #include "base/result.h"
 #include "security/cgroup.h"
 #include "security/machine_user.h"
+#include "security/syscall_rules.h"
 
 namespace hmvm {
 
@@ -20,9 +22,11 @@ class Cell {
   static Result<Cell> Create(const std::string& name, CgroupLimits limits);
 
   // Has hmvm-vmm born in here: adds its cgroup, namespaces, flags and the descriptors for these, from
-  // kFirstFd on. `seccomp` as ParseSeccompMode takes it.
+  // kFirstFd on. `seccomp` as ParseSeccompMode takes it; `further` system calls are allowed beside the
+  // table's.
   static constexpr int kFirstFd = 64;
-  void Enclose(const std::string& seccomp, Process::Options& options) const;
+  void Enclose(const std::string& seccomp, std::span<const SyscallRule> further,
+               Process::Options& options) const;
 
   const Cgroup& cgroup() const { return cgroup_; }
 

@@ -17,9 +17,10 @@ enum class SeccompMode {
 // "kill", "log", "off".
 Result<SeccompMode> ParseSeccompMode(std::string_view name);
 
-// From now on the calling thread, and every one that it starts, makes the system calls of `role` only. The
-// thread has no_new_privs. EINVAL: a kernel without seccomp filters, or without SECCOMP_RET_LOG.
-Result<> EnterRole(ThreadRole role, SeccompMode mode);
+// From now on the calling thread, and every one that it starts, makes the system calls of `role` and
+// `further` ones only. The thread has no_new_privs. EINVAL: a kernel without seccomp filters, or without
+// SECCOMP_RET_LOG.
+Result<> EnterRole(ThreadRole role, SeccompMode mode, std::span<const SyscallRule> further);
 
 // Why this kernel has no such filters; empty: it has.
 std::string_view WhyNoSeccomp();

@@ -19,11 +19,12 @@ namespace hmvm {
 namespace {
 
 // What waitpid says of a process that takes a role and then does something.
-int StatusAfter(ThreadRole role, SeccompMode mode, const std::function<void()>& act) {
+int StatusAfter(ThreadRole role, SeccompMode mode, const std::function<void()>& act,
+                std::span<const SyscallRule> further = {}) {
   const pid_t child = ::fork();
   if (child == 0) {
     ::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
-    if (!EnterRole(role, mode).has_value()) ::_exit(99);
+    if (!EnterRole(role, mode, further).has_value()) ::_exit(99);
     act();
     ::_exit(0);
   }
@@ -95,6 +96,24 @@ TEST(SeccompTest, ModesAreNamed) {
   EXPECT_EQ(ParseSeccompMode("log").value(), SeccompMode::kLog);
   ASSERT_FALSE(ParseSeccompMode("maybe").has_value());
   EXPECT_THAT(ParseSeccompMode("maybe").error().what, testing::HasSubstr("'maybe'"));
+}
+
+TEST(SeccompTest, FurtherCallsAreAllowedAsFarAsTheirChecksGo) {
+  const SyscallRule further[] = {{SYS_getcpu, {}, ""},
+                                 {SYS_fcntl, {{1, 0xffffffff, F_GETFD}, {0, ~uint64_t{0}, 1}}, ""},
+                                 {SYS_getpriority, {{1, 0xffffffff00000000, 0x500000000}}, ""}};
+  const auto status = [&further](const std::function<void()>& act) {
+    return StatusAfter(ThreadRole::kVcpu, SeccompMode::kKill, act, further);
+  };
+  const int killed = SIGSYS;
+
+  EXPECT_EQ(status([] { ::syscall(SYS_getcpu, nullptr, nullptr, nullptr); }), 0);
+  EXPECT_EQ(status([] { ::syscall(SYS_fcntl, 1, F_GETFD, 0); }), 0);
+  EXPECT_EQ(status([] { ::syscall(SYS_getpriority, 0, 0x500000003); }), 0);
+  EXPECT_EQ(status([] { ::syscall(SYS_fcntl, 2, F_GETFD, 0); }) & 0x7f, killed);
+  EXPECT_EQ(status([] { ::syscall(SYS_fcntl, 1, F_SETFD, 0); }) & 0x7f, killed);
+  EXPECT_EQ(status([] { ::syscall(SYS_getpriority, 0, 0x600000003); }) & 0x7f, killed);
+  EXPECT_EQ(status([] { ::syscall(SYS_getppid); }) & 0x7f, killed);
 }
 
 }  // namespace

@@ -30,6 +30,7 @@ class ArgumentChecks {
     size_t i = 0;
     for (const ArgumentCheck& check : checks) checks_.at(i++) = check;  // one too many does not compile
   }
+  constexpr void Append(const ArgumentCheck& check) { checks_.at(count_++) = check; }
   constexpr const ArgumentCheck* begin() const { return checks_.data(); }
   constexpr const ArgumentCheck* end() const { return checks_.data() + count_; }
   constexpr size_t size() const { return count_; }

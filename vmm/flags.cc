@@ -9,6 +9,7 @@
 #include <gflags/gflags.h>
 
 #include "base/file.h"
+#include "security/syscall_rule_text.h"
 #include "vmm/api/vmm.pb.h"
 
 DEFINE_string(kernel, "", "vmlinux or bzImage of the guest: a path or fd:N");
@@ -50,6 +51,8 @@ DEFINE_string(
     "namespaces of its own");
 DEFINE_string(seccomp, "kill",
               "with --jail: what becomes of a system call that is not in the table: kill, log or off");
+DEFINE_string(syscalls, "",
+              "with --jail: further system calls that are allowed (security/syscall_rule_text.h)");
 DEFINE_string(inspect_snapshot, "", "print what a snapshot's machine.pb says, as JSON, and exit");
 DEFINE_bool(probe, false, "print what this host's KVM can do, as JSON, and exit");
 
@@ -215,6 +218,7 @@ Result<Flags> ParseFlags(int argc, char** argv) {
   flags.kvm = FLAGS_kvm;
   HMVM_TRY_ASSIGN(flags.jail, OpenJail(FLAGS_jail));
   HMVM_TRY_ASSIGN(flags.seccomp, ParseSeccompMode(FLAGS_seccomp));
+  HMVM_TRY_ASSIGN(flags.syscalls, ParseSyscallRules(FLAGS_syscalls));
   if (!flags.jail.has_value()) flags.seccomp = SeccompMode::kOff;
   if (!FLAGS_archive.empty()) {
     HMVM_TRY_ASSIGN(machine.restore.emplace().archive, OpenNamed("snapshot", FLAGS_archive, O_RDONLY));

@@ -27,6 +27,7 @@ struct Flags {
   std::string kvm;   // a path or fd:N
   std::optional<JailFlags> jail;
   SeccompMode seccomp = SeccompMode::kOff;
+  std::vector<SyscallRule> syscalls;  // allowed beside the table's
 
   // All that is open for these flags.
   std::vector<int> OpenFiles() const;

@@ -105,8 +105,8 @@ Result<ExitStatus> Run(int argc, char** argv, uint64_t started_monotonic_ns) {
   if (flags.probe) return Probe();
   if (flags.inspect.valid()) return Inspect(flags.inspect.get());
   HMVM_TRY(EnterJail(flags, signals.get()));
-  flags.machine.enter_role = [mode = flags.seccomp](ThreadRole role) -> Result<> {
-    HMVM_TRY(EnterRole(role, mode));
+  flags.machine.enter_role = [mode = flags.seccomp, further = flags.syscalls](ThreadRole role) -> Result<> {
+    HMVM_TRY(EnterRole(role, mode, further));
     return role == ThreadRole::kControl ? Seal() : Result<>();
   };
   HMVM_TRY_ASSIGN(const auto loop, EventLoop::Create());

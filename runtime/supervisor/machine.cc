@@ -12,6 +12,7 @@
 #include "base/fd_channel.h"
 #include "base/file.h"
 #include "base/size.h"
+#include "runtime/container/profile_use.h"
 #include "runtime/snapshot/store.h"
 
 namespace hmvm {
@@ -130,8 +131,11 @@ Result<std::unique_ptr<Machine>> Machine::Start(EventLoop& loop, const std::stri
     options.arguments.push_back("--io_limits=" + limits);
   }
   HMVM_TRY_ASSIGN(machine->cell_, Cell::Create(id, HostLimits(config.resources, config.memory_bytes)));
-  HMVM_TRY(machine->Guard(loop, id, guard));
-  machine->cell_.Enclose(config.seccomp, options);
+  HMVM_TRY_ASSIGN(const VmmPolicy policy, VmmPolicyOf(config));
+  const std::vector<SyscallRule> further = FurtherRules(policy);
+  const bool audit = policy.on_breach == OnBreach::kAudit;
+  HMVM_TRY(machine->Guard(loop, id, guard, further, audit));
+  machine->cell_.Enclose(audit && config.seccomp == "kill" ? "log" : config.seccomp, further, options);
   options.die_with_parent = true;
   HMVM_TRY_ASSIGN(machine->process_, Process::Start(options));
   machine->agent_ = std::move(agent.first);
@@ -143,11 +147,18 @@ Result<std::unique_ptr<Machine>> Machine::Start(EventLoop& loop, const std::stri
   return machine;
 }
 
-Result<> Machine::Guard(EventLoop& loop, const std::string& id, const GuardWishes& wishes) {
+Result<> Machine::Guard(EventLoop& loop, const std::string& id, const GuardWishes& wishes,
+                        std::span<const SyscallRule> further, bool audit) {
+  GuardRules rules = VmmRules();
+  for (auto* of_state : {&rules.setting_up, &rules.sealed}) {
+    of_state->insert(of_state->end(), further.begin(), further.end());
+  }
   auto guard = GuardedVm::Create(loop, {.name = id,
                                         .cgroup = cell_.cgroup().id(),
+                                        .audit = audit,
                                         .on_event = wishes.on_event,
-                                        .in_background = wishes.in_background});
+                                        .in_background = wishes.in_background,
+                                        .rules = std::move(rules)});
   if (guard.has_value()) {
     guard_ = std::move(*guard);
   } else if (wishes.required) {

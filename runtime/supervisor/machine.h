@@ -107,7 +107,8 @@ class Machine {
   Machine() = default;
   Result<> OnExit();
   std::string SetUpError(const ContainerConfig& config) const;
-  Result<> Guard(EventLoop& loop, const std::string& id, const GuardWishes& wishes);
+  Result<> Guard(EventLoop& loop, const std::string& id, const GuardWishes& wishes,
+                 std::span<const SyscallRule> further, bool audit);
 
   Cell cell_;
   std::unique_ptr<GuardedVm> guard_;

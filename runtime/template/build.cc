@@ -62,7 +62,7 @@ class Builder {
                 {files.second.get(), kFilesFd}},
         .die_with_parent = true};
     HMVM_TRY_ASSIGN(cell_, Cell::Create("template-" + id, {}));
-    cell_.Enclose("kill", options);
+    cell_.Enclose("kill", {}, options);
     HMVM_TRY_ASSIGN(process_, Process::Start(options));
     agent_ = TtrpcClient::Create(std::move(agent.first));
     control_ = TtrpcClient::Create(std::move(control.first));

@@ -43,6 +43,7 @@ DEFINE_bool(memory_verified, false, "");
 DEFINE_string(working_set, "", "");
 DEFINE_string(jail, "", "");
 DEFINE_string(seccomp, "", "");
+DEFINE_string(syscalls, "", "");
 DEFINE_string(kvm, "", "");
 DEFINE_uint32(cpus, 0, "");
 DEFINE_uint32(memory_mib, 0, "");

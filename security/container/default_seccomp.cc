@@ -164,14 +164,14 @@ std::vector<int> Numbers(const char* names) {
   return numbers;
 }
 
-SeccompRow OneArgument(const char* name, ArgumentCheck check) {
+SeccompRow OneArgument(const char* name, ArgumentTest check) {
   return {.calls = Numbers(name), .checks = {check}};
 }
 
 }  // namespace
 
 SeccompProfile DefaultSeccomp() {
-  using enum ArgumentCheck::Compare;
+  using enum ArgumentTest::Compare;
   constexpr uint64_t kSysAdmin = CapabilityBit(CAP_SYS_ADMIN);
   SeccompProfile profile;
   for (const Calls& calls : kAllowed) profile.rows.push_back({.calls = Numbers(calls.names)});

@@ -35,29 +35,29 @@ uint32_t High(uint64_t value) { return static_cast<uint32_t>(value >> 32); }
 
 // Goes on behind its end where the check holds; jumps `to_next` instructions beyond it where it does not. The
 // halves are compared one by one, as the machine of these programs has 32 bits.
-Code CheckCode(const ArgumentCheck& check, uint8_t to_next) {
+Code CheckCode(const ArgumentTest& check, uint8_t to_next) {
   const uint8_t next = to_next;  // as seen from the last instruction
   const auto before = [&](uint8_t instructions) { return static_cast<uint8_t>(next + instructions); };
   const uint32_t high = High(check.value), low = Low(check.value);
   const sock_filter load_high = Load(HighOffset(check.index)), load_low = Load(LowOffset(check.index));
   switch (check.compare) {
-    case ArgumentCheck::Compare::kEqual:
+    case ArgumentTest::Compare::kEqual:
       return {load_high, Jump(BPF_JEQ, high, 0, before(2)), load_low, Jump(BPF_JEQ, low, 0, next)};
-    case ArgumentCheck::Compare::kNotEqual:
+    case ArgumentTest::Compare::kNotEqual:
       return {load_high, Jump(BPF_JEQ, high, 0, 2), load_low, Jump(BPF_JEQ, low, next, 0)};
-    case ArgumentCheck::Compare::kMaskedEqual:
+    case ArgumentTest::Compare::kMaskedEqual:
       return {load_high, And(High(check.mask)), Jump(BPF_JEQ, high, 0, before(3)),
               load_low,  And(Low(check.mask)),  Jump(BPF_JEQ, low, 0, next)};
-    case ArgumentCheck::Compare::kGreater:
+    case ArgumentTest::Compare::kGreater:
       return {load_high, Jump(BPF_JGT, high, 3, 0), Jump(BPF_JEQ, high, 0, before(2)), load_low,
               Jump(BPF_JGT, low, 0, next)};
-    case ArgumentCheck::Compare::kGreaterOrEqual:
+    case ArgumentTest::Compare::kGreaterOrEqual:
       return {load_high, Jump(BPF_JGT, high, 3, 0), Jump(BPF_JEQ, high, 0, before(2)), load_low,
               Jump(BPF_JGE, low, 0, next)};
-    case ArgumentCheck::Compare::kLess:
+    case ArgumentTest::Compare::kLess:
       return {load_high, Jump(BPF_JGT, high, before(3), 0), Jump(BPF_JEQ, high, 0, 2), load_low,
               Jump(BPF_JGE, low, next, 0)};
-    case ArgumentCheck::Compare::kLessOrEqual:
+    case ArgumentTest::Compare::kLessOrEqual:
       return {load_high, Jump(BPF_JGT, high, before(3), 0), Jump(BPF_JEQ, high, 0, 2), load_low,
               Jump(BPF_JGT, low, next, 0)};
   }

@@ -18,7 +18,7 @@
 namespace hmvm {
 namespace {
 
-using Compare = ArgumentCheck::Compare;
+using Compare = ArgumentTest::Compare;
 
 seccomp_data Call(int number, std::initializer_list<uint64_t> arguments = {}) {
   seccomp_data data = {.nr = number, .arch = AUDIT_ARCH_X86_64, .instruction_pointer = 0, .args = {}};
@@ -88,7 +88,7 @@ TEST(SeccompFilterTest, MoreThanTheKernelTakesIsRefused) {
   EXPECT_EQ(filter.error().what, "the filter is longer than the 4096 instructions that the kernel takes");
 }
 
-bool Holds(const ArgumentCheck& check, uint64_t argument) {
+bool Holds(const ArgumentTest& check, uint64_t argument) {
   switch (check.compare) {
     case Compare::kEqual:
       return argument == check.value;
@@ -114,11 +114,11 @@ uint64_t Number(std::mt19937& random) { return uint64_t{random() % 3} << 32 | ra
 TEST(SeccompFilterTest, ComparisonsAreThoseOf64Bits) {
   std::mt19937 random(1);
   for (int round = 0; round < 20000; ++round) {
-    ArgumentCheck first = {.index = static_cast<uint8_t>(random() % 6),
+    ArgumentTest first = {.index = static_cast<uint8_t>(random() % 6),
                            .compare = static_cast<Compare>(random() % 7),
                            .value = Number(random),
                            .mask = Number(random)};
-    ArgumentCheck second = first;
+    ArgumentTest second = first;
     second.index = static_cast<uint8_t>((first.index + 1) % 6);
     second.compare = static_cast<Compare>(random() % 7);
     const auto filter = MustCompile({.rows = {{.calls = {3}, .checks = {first, second}}}});
@@ -141,7 +141,7 @@ class ByLibseccomp {
       if ((row.needs & ~capabilities) != 0 || (row.without & capabilities) != 0) continue;
       if (row.verdict == profile.otherwise) continue;  // it does not take them
       std::vector<scmp_arg_cmp> checks;
-      for (const ArgumentCheck& check : row.checks) {
+      for (const ArgumentTest& check : row.checks) {
         constexpr scmp_compare kCompares[] = {SCMP_CMP_EQ, SCMP_CMP_NE, SCMP_CMP_LT,       SCMP_CMP_LE,
                                               SCMP_CMP_GT, SCMP_CMP_GE, SCMP_CMP_MASKED_EQ};
         const bool masked = check.compare == Compare::kMaskedEqual;

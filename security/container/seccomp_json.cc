@@ -96,7 +96,7 @@ Result<SeccompVerdict> Verdict(const json& object, const char* key, const char* 
   return At(path + key, Quoted(name) + " is no action" + DidYouMean(name, kActions));
 }
 
-Result<ArgumentCheck> Check(const json& value, const std::string& path) {
+Result<ArgumentTest> Check(const json& value, const std::string& path) {
   if (!value.is_object()) return At(path, "not an object");
   constexpr std::string_view kKeys[] = {"index", "value", "valueTwo", "op", "comment"};
   HMVM_TRY(CheckKeys(value, path, kKeys));
@@ -105,7 +105,7 @@ Result<ArgumentCheck> Check(const json& value, const std::string& path) {
   }
   HMVM_TRY_ASSIGN(const uint64_t index, Number(value["index"], path + ".index", 5));
   HMVM_TRY_ASSIGN(const std::string op, Text(value["op"], path + ".op"));
-  ArgumentCheck check = {.index = static_cast<uint8_t>(index)};
+  ArgumentTest check = {.index = static_cast<uint8_t>(index)};
   uint64_t second = 0;
   if (const json* number = Find(value, "value")) {
     HMVM_TRY_ASSIGN(check.value, Number(*number, path + ".value"));
@@ -117,8 +117,8 @@ Result<ArgumentCheck> Check(const json& value, const std::string& path) {
   if (found == std::end(kCompares)) {
     return At(path + ".op", Quoted(op) + " is no comparison" + DidYouMean(op, kCompares));
   }
-  using enum ArgumentCheck::Compare;
-  constexpr ArgumentCheck::Compare kInOrder[] = {kEqual,   kNotEqual,       kLess,       kLessOrEqual,
+  using enum ArgumentTest::Compare;
+  constexpr ArgumentTest::Compare kInOrder[] = {kEqual,   kNotEqual,       kLess,       kLessOrEqual,
                                                  kGreater, kGreaterOrEqual, kMaskedEqual};
   check.compare = kInOrder[found - std::begin(kCompares)];
   if (check.compare == kMaskedEqual) std::tie(check.mask, check.value) = std::tuple(check.value, second);
@@ -238,7 +238,7 @@ class Parser {
     }
     if (names.empty()) return At(path + "names", "is missing");
     HMVM_TRY_ASSIGN(const SeccompVerdict verdict, Verdict(value, "action", "errnoRet", path));
-    HMVM_TRY_ASSIGN(const std::vector<ArgumentCheck> checks, ReadChecks(value, path));
+    HMVM_TRY_ASSIGN(const std::vector<ArgumentTest> checks, ReadChecks(value, path));
     HMVM_TRY_ASSIGN(const Conditions includes, ReadConditions(value, "includes", path));
     HMVM_TRY_ASSIGN(const Conditions excludes, ReadConditions(value, "excludes", path));
     SeccompRow row = {.verdict = verdict, .needs = includes.capabilities, .without = excludes.capabilities};
@@ -251,8 +251,8 @@ class Parser {
     return AddSplit(std::move(row), checks, place);
   }
 
-  static Result<std::vector<ArgumentCheck>> ReadChecks(const json& row, const std::string& path) {
-    std::vector<ArgumentCheck> checks;
+  static Result<std::vector<ArgumentTest>> ReadChecks(const json& row, const std::string& path) {
+    std::vector<ArgumentTest> checks;
     const json* list = Find(row, "args");
     if (list == nullptr) return checks;
     if (!list->is_array()) return At(path + "args", "not a list");
@@ -277,15 +277,15 @@ class Parser {
 
   // As runc reads it: conditions on different arguments must all hold, but if two are on the same argument
   // each of the row's conditions is enough.
-  Result<> AddSplit(SeccompRow row, const std::vector<ArgumentCheck>& checks, const std::string& place) {
+  Result<> AddSplit(SeccompRow row, const std::vector<ArgumentTest>& checks, const std::string& place) {
     std::set<uint8_t> indices;
-    for (const ArgumentCheck& check : checks) indices.insert(check.index);
+    for (const ArgumentTest& check : checks) indices.insert(check.index);
     std::vector<SeccompRow>& rows = parsed_.profile.rows;
     if (indices.size() == checks.size()) {
       row.checks = checks;
       rows.push_back(std::move(row));
     } else {
-      for (const ArgumentCheck& check : checks) {
+      for (const ArgumentTest& check : checks) {
         row.checks = {check};
         rows.push_back(row);
       }

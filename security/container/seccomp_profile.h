@@ -22,7 +22,7 @@ constexpr SeccompVerdict FailWith(int error) {
 std::string FormatVerdict(SeccompVerdict verdict);
 
 // Of an argument as the kernel is given it: 64 bits.
-struct ArgumentCheck {
+struct ArgumentTest {
   enum class Compare : uint8_t {
     kEqual,
     kNotEqual,
@@ -37,13 +37,13 @@ struct ArgumentCheck {
   uint64_t value = 0;
   uint64_t mask = 0;  // of kMaskedEqual
 
-  bool operator==(const ArgumentCheck&) const = default;
+  bool operator==(const ArgumentTest&) const = default;
 };
 
 struct SeccompRow {
   std::vector<int> calls = {};  // by number
   SeccompVerdict verdict = SECCOMP_RET_ALLOW;
-  std::vector<ArgumentCheck> checks = {};  // all must hold
+  std::vector<ArgumentTest> checks = {};  // all must hold
   // The row counts for a container with all capabilities of `needs`, and none of `without`.
   uint64_t needs = 0;
   uint64_t without = 0;

@@ -13,8 +13,6 @@
 namespace hmvm {
 namespace {
 
-constexpr const char* kCompares[] = {"equal",   "not_equal",        "less", "less_or_equal",
-                                     "greater", "greater_or_equal", "equal"};
 constexpr const char* kProtocols[] = {"any", "tcp", "udp", "icmp"};
 constexpr uint64_t kMiB = 1 << 20;
 
@@ -23,7 +21,7 @@ std::string Size(uint64_t bytes) {
 }
 
 void EmitSyscall(YAML::Emitter& out, const VmmSyscall& call) {
-  if (call.checks.empty()) {
+  if (call.checks.size() == 0) {
     out << call.name;
     return;
   }
@@ -32,11 +30,8 @@ void EmitSyscall(YAML::Emitter& out, const VmmSyscall& call) {
   for (const ArgumentCheck& check : call.checks) {
     out << YAML::Flow << YAML::BeginMap << YAML::Key << "index" << YAML::Value
         << static_cast<int>(check.index);
-    if (check.compare == ArgumentCheck::Compare::kMaskedEqual) {
-      out << YAML::Key << "mask" << YAML::Value << check.mask;
-    }
-    out << YAML::Key << kCompares[static_cast<size_t>(check.compare)] << YAML::Value << check.value
-        << YAML::EndMap;
+    if (check.mask != ~uint64_t{0}) out << YAML::Key << "mask" << YAML::Value << check.mask;
+    out << YAML::Key << "equal" << YAML::Value << check.value << YAML::EndMap;
   }
   out << YAML::EndSeq << YAML::EndMap;
 }
@@ -62,11 +57,19 @@ void EmitList(YAML::Emitter& out, const char* key, const std::vector<std::string
 
 }  // namespace
 
+std::vector<SyscallRule> FurtherRules(const VmmPolicy& policy) {
+  std::vector<SyscallRule> rules;
+  for (const VmmSyscall& call : policy.extra_syscalls) {
+    rules.push_back(
+        {.number = call.number, .checks = call.checks, .why = "the container's security profile"});
+  }
+  return rules;
+}
+
 std::optional<SecurityProfile> BuiltInProfile(std::string_view name) {
   if (name == "default") return SecurityProfile();
   if (name != "strict") return std::nullopt;
   SecurityProfile strict;
-  strict.vmm.optional_syscalls = false;
   // What a service needs that begins as root and becomes somebody else.
   strict.container = {.capabilities = CapabilityBit(CAP_CHOWN) | CapabilityBit(CAP_SETUID) |
                                       CapabilityBit(CAP_SETGID) | CapabilityBit(CAP_KILL) |
@@ -84,8 +87,7 @@ std::string FormatSecurityProfile(const SecurityProfile& profile) {
   out << YAML::BeginMap << YAML::Key << "version" << YAML::Value << 1;
   out << YAML::Key << "on_breach" << YAML::Value
       << (profile.vmm.on_breach == OnBreach::kKill ? "kill" : "audit");
-  out << YAML::Key << "vmm" << YAML::Value << YAML::BeginMap << YAML::Key << "optional_syscalls"
-      << YAML::Value << profile.vmm.optional_syscalls << YAML::Key << "syscalls" << YAML::Value
+  out << YAML::Key << "vmm" << YAML::Value << YAML::BeginMap << YAML::Key << "syscalls" << YAML::Value
       << YAML::BeginSeq;
   for (const VmmSyscall& call : profile.vmm.extra_syscalls) EmitSyscall(out, call);
   out << YAML::EndSeq << YAML::EndMap;

@@ -10,7 +10,7 @@
 
 #include "base/result.h"
 #include "security/container/capability_options.h"
-#include "security/container/seccomp_profile.h"
+#include "security/syscall_rules.h"
 
 namespace hmvm {
 
@@ -20,19 +20,21 @@ enum class OnBreach { kKill, kAudit };
 struct VmmSyscall {
   std::string name;
   int number = 0;
-  std::vector<ArgumentCheck> checks = {};  // all must hold
+  ArgumentChecks checks = {};  // all must hold
 
   bool operator==(const VmmSyscall&) const = default;
 };
 
 // What is to be set up around a VMM: all that its filter and its guard need of a profile.
 struct VmmPolicy {
-  bool optional_syscalls = true;  // the rows of the table that a VMM can do without
   std::vector<VmmSyscall> extra_syscalls = {};
   OnBreach on_breach = OnBreach::kKill;
 
   bool operator==(const VmmPolicy&) const = default;
 };
+
+// As rows of the table.
+std::vector<SyscallRule> FurtherRules(const VmmPolicy& policy);
 
 struct NetworkRule {
   enum class Direction { kIn, kOut };

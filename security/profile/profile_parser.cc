@@ -17,6 +17,7 @@
 #include "security/container/syscall_names.h"
 #include "security/profile/profile.h"
 #include "security/profile/yaml_tree.h"
+#include "security/syscall_rule_text.h"
 
 namespace hmvm {
 namespace {
@@ -145,12 +146,7 @@ class Parser {
   }
 
   Result<> TakeVmm(const YamlNode& node) {
-    return Map(node, {{"optional_syscalls",
-                       [&](const YamlNode& value) -> Result<> {
-                         HMVM_TRY_ASSIGN(profile_.vmm.optional_syscalls, Truth(value));
-                         return {};
-                       }},
-                      {"syscalls", [&](const YamlNode& value) -> Result<> {
+    return Map(node, {{"syscalls", [&](const YamlNode& value) -> Result<> {
                          profile_.vmm.extra_syscalls.clear();
                          return Each(value, [&](const YamlNode& item) { return TakeSyscall(item); });
                        }}});
@@ -172,6 +168,9 @@ class Parser {
                              return Each(value, [&](const YamlNode& item) { return TakeCheck(item, call); });
                            }}}));
     }
+    if (profile_.vmm.extra_syscalls.size() == kMaxFurtherRules) {
+      return At(node, "more than " + std::to_string(kMaxFurtherRules) + " system calls");
+    }
     profile_.vmm.extra_syscalls.push_back(std::move(call));
     return {};
   }
@@ -184,45 +183,25 @@ class Parser {
     return *number;
   }
 
-  // {index: 1, equal: 0xae80}, {index: 2, mask: 4, equal: 0}
+  // {index: 1, equal: 0xae80}, {index: 2, mask: 4, equal: 0}: what both filter and guard can compare.
   Result<> TakeCheck(const YamlNode& node, VmmSyscall& call) const {
-    using enum ArgumentCheck::Compare;
-    ArgumentCheck check;
-    std::optional<uint64_t> index, mask;
-    int comparisons = 0;
-    const auto compare = [&](ArgumentCheck::Compare how) {
-      return [&, how](const YamlNode& value) -> Result<> {
-        HMVM_TRY_ASSIGN(check.value, Value(value));
-        check.compare = how;
-        ++comparisons;
-        return {};
-      };
-    };
+    std::optional<uint64_t> index, mask, equal;
     const auto number = [&](std::optional<uint64_t>& into) {
       return [&](const YamlNode& value) -> Result<> {
         HMVM_TRY_ASSIGN(into, Value(value));
         return {};
       };
     };
-    HMVM_TRY(Map(node, {{"index", number(index)},
-                        {"mask", number(mask)},
-                        {"equal", compare(kEqual)},
-                        {"not_equal", compare(kNotEqual)},
-                        {"less", compare(kLess)},
-                        {"less_or_equal", compare(kLessOrEqual)},
-                        {"greater", compare(kGreater)},
-                        {"greater_or_equal", compare(kGreaterOrEqual)}}));
+    HMVM_TRY(Map(node, {{"index", number(index)}, {"mask", number(mask)}, {"equal", number(equal)}}));
     if (!index.has_value()) return At(node, "'index' is missing: which argument, from 0 to 5");
     if (*index > 5) return At(*Find(node, "index"), "arguments are counted from 0 to 5");
-    if (comparisons != 1) return At(node, "one comparison is needed, such as 'equal: 5'");
-    check.index = static_cast<uint8_t>(*index);
-    if (mask.has_value()) {
-      if (check.compare != kEqual) return At(*Find(node, "mask"), "'mask' goes with 'equal' only");
-      if ((check.value & ~*mask) != 0) return At(node, "never true: 'equal' has bits that 'mask' takes away");
-      check.compare = kMaskedEqual;
-      check.mask = *mask;
+    if (!equal.has_value()) return At(node, "'equal' is missing: what the argument is to be");
+    const uint64_t bits = mask.value_or(~uint64_t{0});
+    if ((*equal & ~bits) != 0) return At(node, "never true: 'equal' has bits that 'mask' takes away");
+    if (call.checks.size() == kMaxArgumentChecks) {
+      return At(node, "more than " + std::to_string(kMaxArgumentChecks) + " arguments of one call");
     }
-    call.checks.push_back(check);
+    call.checks.Append({.index = static_cast<uint8_t>(*index), .mask = bits, .value = *equal});
     return {};
   }
 

@@ -57,15 +57,10 @@ TEST(SecurityProfileTest, AFileIsItsBaseWithWhatItSays) {
   const SecurityProfile profile = MustParse(kFull);
 
   EXPECT_EQ(profile.vmm.on_breach, OnBreach::kAudit);
-  EXPECT_FALSE(profile.vmm.optional_syscalls) << "strict's";
   ASSERT_EQ(profile.vmm.extra_syscalls.size(), 2u);
   EXPECT_EQ(profile.vmm.extra_syscalls[0], (VmmSyscall{"getcpu", SYS_getcpu}));
-  using enum ArgumentCheck::Compare;
   EXPECT_EQ(profile.vmm.extra_syscalls[1],
-            (VmmSyscall{"ioctl",
-                        SYS_ioctl,
-                        {{.index = 1, .compare = kEqual, .value = 0xae80},
-                         {.index = 2, .compare = kMaskedEqual, .value = 0, .mask = 0x10}}}));
+            (VmmSyscall{"ioctl", SYS_ioctl, {{1, ~uint64_t{0}, 0xae80}, {2, 0x10, 0}}}));
   EXPECT_EQ(profile.container.capabilities, CapabilityBit(CAP_KILL) | CapabilityBit(CAP_CHOWN));
   EXPECT_EQ(profile.container.seccomp, "default");
   EXPECT_FALSE(profile.container.no_new_privileges);
@@ -100,7 +95,6 @@ TEST(SecurityProfileTest, StrictGivesLessThanTheDefault) {
   EXPECT_EQ(strict.container.capabilities & ~DefaultCapabilities(), 0u);
   EXPECT_LT(strict.container.capabilities, DefaultCapabilities());
   EXPECT_TRUE(strict.container.no_new_privileges && strict.container.read_only);
-  EXPECT_FALSE(strict.vmm.optional_syscalls);
   EXPECT_NE(strict.resources.pids, 0u);
 }
 
@@ -145,14 +139,15 @@ INSTANTIATE_TEST_SUITE_P(
         Wrong{"version: 1\nvmm:\n  syscalls:\n  - {name: ioctl, args: [{index: 6, equal: 1}]}",
               "p.yaml:4:34: arguments are counted from 0 to 5"},
         Wrong{"version: 1\nvmm:\n  syscalls:\n  - {name: ioctl, args: [{index: 1}]}",
-              "p.yaml:4:26: one comparison is needed, such as 'equal: 5'"},
+              "p.yaml:4:26: 'equal' is missing: what the argument is to be"},
         Wrong{"version: 1\nvmm:\n  syscalls:\n  - {name: ioctl, args: [{index: 1, equal: -1}]}",
               "p.yaml:4:44: not a whole number from 0 up"},
-        Wrong{"version: 1\nvmm:\n  syscalls:\n  - {name: ioctl, args: [{index: 1, mask: 1, less: 1}]}",
-              "p.yaml:4:43: 'mask' goes with 'equal' only"},
         Wrong{"version: 1\nvmm:\n  syscalls:\n  - {name: ioctl, args: [{index: 1, mask: 1, equal: 2}]}",
               "p.yaml:4:26: never true: 'equal' has bits that 'mask' takes away"},
-        Wrong{"version: 1\nvmm: {optional_syscalls: yes}", "p.yaml:2:26: true or false"}));
+        Wrong{"version: 1\nvmm:\n  syscalls:\n  - {name: ioctl, args: [{index: 1, equal: 1}, {index: 1, "
+              "equal: 1}, "
+              "{index: 1, equal: 1}, {index: 1, equal: 1}]}",
+              "p.yaml:4:89: more than 3 arguments of one call"}));
 
 INSTANTIATE_TEST_SUITE_P(
     ContainerAndDevices, WrongProfileTest,

@@ -69,7 +69,7 @@ AttackedMachine::AttackedMachine(const fs::path& dir, const Options& options) : 
       .die_with_parent = true};
   if (options.jailed) {
     cell_ = Cell::Create("attacked-" + dir.filename().string(), {}).value();
-    cell_.Enclose("kill", start);
+    cell_.Enclose("kill", {}, start);
   }
   auto process = Process::Start(start);
   if (!process.has_value()) {

@@ -184,7 +184,7 @@ VmmAttackTest::Machine VmmAttackTest::Start(uint8_t number, Traitor thread, cons
               {read_only.get(), kReadOnlyDiskFd},
               {writable.get(), kWritableDiskFd}},
       .die_with_parent = true};
-  machine.cell.Enclose(layers.seccomp ? "kill" : "off", options);
+  machine.cell.Enclose(layers.seccomp ? "kill" : "off", {}, options);
   machine.vmm = Process::Start(options).value();
   machine.log = std::move(log.read);
   machine.agent = std::move(agent.first);

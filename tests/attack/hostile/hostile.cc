@@ -25,8 +25,10 @@ bool WrappedBusWrite(const Bus* bus, uint64_t address,
                      std::span<const std::byte> data) asm("__wrap_" BUS_WRITE);
 Result<> RealLoopRun(EventLoop* loop) asm("__real_" LOOP_RUN);
 Result<> WrappedLoopRun(EventLoop* loop) asm("__wrap_" LOOP_RUN);
-Result<> RealEnterRole(ThreadRole role, SeccompMode mode) asm("__real_" ENTER_ROLE);
-Result<> WrappedEnterRole(ThreadRole role, SeccompMode mode) asm("__wrap_" ENTER_ROLE);
+Result<> RealEnterRole(ThreadRole role, SeccompMode mode,
+                       std::span<const SyscallRule> further) asm("__real_" ENTER_ROLE);
+Result<> WrappedEnterRole(ThreadRole role, SeccompMode mode,
+                          std::span<const SyscallRule> further) asm("__wrap_" ENTER_ROLE);
 }  // namespace hmvm
 extern "C" int __real_io_uring_queue_init(unsigned entries, io_uring* ring, unsigned flags);
 
@@ -88,9 +90,9 @@ bool WrappedBusWrite(const Bus* bus, uint64_t address, std::span<const std::byte
   return RealBusWrite(bus, address, data);
 }
 
-Result<> WrappedEnterRole(ThreadRole entered, SeccompMode mode) {
+Result<> WrappedEnterRole(ThreadRole entered, SeccompMode mode, std::span<const SyscallRule> further) {
   role = entered;
-  return RealEnterRole(entered, mode);
+  return RealEnterRole(entered, mode, further);
 }
 
 Result<> WrappedLoopRun(EventLoop* loop) {
