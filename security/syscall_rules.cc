@@ -23,8 +23,7 @@ constexpr uint64_t k32Bits = 0xffffffff;
 
 // The kernel reads this argument as 32 bits: `int`, `unsigned int`.
 constexpr ArgumentCheck Is(uint8_t index, uint32_t value) { return {index, k32Bits, value}; }
-// All but these bits are 0; of 32 and of 64 bits (`unsigned long`).
-constexpr ArgumentCheck Within(uint8_t index, uint32_t bits) { return {index, k32Bits & ~uint64_t{bits}, 0}; }
+// All but these bits are 0 (`unsigned long`).
 constexpr ArgumentCheck Within64(uint8_t index, uint64_t bits) { return {index, ~bits, 0}; }
 constexpr ArgumentCheck Is64(uint8_t index, uint64_t value) { return {index, ~uint64_t{0}, value}; }
 
