@@ -223,8 +223,7 @@ std::vector<std::string> CgroupHierarchies::paths() const {
   for (const auto& [controller, hierarchy] : controllers_) paths.push_back(hierarchy.path);
   if (version2_.has_value()) paths.push_back(version2_->path);
   std::ranges::sort(paths);
-  const auto twice = std::ranges::unique(paths);
-  paths.erase(twice.begin(), twice.end());
+  paths.erase(std::unique(paths.begin(), paths.end()), paths.end());
   return paths;
 }
 

@@ -60,6 +60,21 @@ std::string_view PanicReason(std::string_view console) {
 // What the VMM or guest said last, ready to follow a sentence; both are untrusted.
 std::string Quote(std::string_view words) { return words.empty() ? "" : ": " + Escape(words, 400); }
 
+// What a thread's filter has ended, for the audit log: the kernel tells which call it was to its own log
+// alone.
+GuardEvent SeccompBreach(pid_t pid) {
+  GuardEvent event;
+  event.kind = "seccomp";
+  event.deed = "killed";
+  event.state = "sealed";
+  event.number = -1;
+  event.call = "a forbidden system call";
+  event.pid = static_cast<uint32_t>(pid);
+  event.thread = "unknown";
+  event.process = "hmvm-vmm";
+  return event;
+}
+
 }  // namespace
 
 std::string_view LastLogMessage(std::string_view log) {
@@ -135,6 +150,7 @@ Result<std::unique_ptr<Machine>> Machine::Start(EventLoop& loop, const std::stri
   const std::vector<SyscallRule> further = FurtherRules(policy);
   const bool audit = policy.on_breach == OnBreach::kAudit;
   HMVM_TRY(machine->Guard(loop, id, guard, further, audit));
+  machine->on_breach_ = guard.on_event;
   machine->cell_.Enclose(audit && config.seccomp == "kill" ? "log" : config.seccomp, further, options);
   options.die_with_parent = true;
   HMVM_TRY_ASSIGN(machine->process_, Process::Start(options));
@@ -213,6 +229,8 @@ Result<> Machine::OnExit() {
   HMVM_TRY_ASSIGN(wait_status_, process_.Wait());
   ended_ = true;
   if (guard_ != nullptr) guard_->Drain();
+  const bool by_filter = WIFSIGNALED(wait_status_) && WTERMSIG(wait_status_) == SIGSYS;
+  if (by_filter && on_breach_) on_breach_(SeccompBreach(process_.pid()));
   cell_ = Cell();
   console_->Drain();
   log_->Drain();

@@ -112,6 +112,7 @@ class Machine {
 
   Cell cell_;
   std::unique_ptr<GuardedVm> guard_;
+  std::function<void(const GuardEvent&)> on_breach_;
   std::string guard_problem_;
   Process process_;
   std::unique_ptr<TtrpcClient> control_;  // its closing ends the machine, too

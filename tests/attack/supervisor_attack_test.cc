@@ -54,6 +54,9 @@ TEST_F(SupervisorAttackTest, ForbiddenCallIsNamed) {
 
   EXPECT_EQ(outcome.exit_code, 125) << Describe(outcome);
   EXPECT_THAT(outcome.err, HasSubstr("forbidden system call"));
+  EXPECT_THAT(sandbox_->MustHmvm({"events", "--filter", "event=breach"}),
+              HasSubstr("a forbidden system call by thread"));
+  EXPECT_THAT(sandbox_->MustHmvm({"audit", "verify"}), HasSubstr("the last one's hash is "));
 }
 
 TEST_F(SupervisorAttackTest, WithoutSeccompTheGuardNamesTheCall) {
