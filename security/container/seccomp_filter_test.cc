@@ -115,9 +115,9 @@ TEST(SeccompFilterTest, ComparisonsAreThoseOf64Bits) {
   std::mt19937 random(1);
   for (int round = 0; round < 20000; ++round) {
     ArgumentTest first = {.index = static_cast<uint8_t>(random() % 6),
-                           .compare = static_cast<Compare>(random() % 7),
-                           .value = Number(random),
-                           .mask = Number(random)};
+                          .compare = static_cast<Compare>(random() % 7),
+                          .value = Number(random),
+                          .mask = Number(random)};
     ArgumentTest second = first;
     second.index = static_cast<uint8_t>((first.index + 1) % 6);
     second.compare = static_cast<Compare>(random() % 7);

@@ -119,7 +119,7 @@ Result<ArgumentTest> Check(const json& value, const std::string& path) {
   }
   using enum ArgumentTest::Compare;
   constexpr ArgumentTest::Compare kInOrder[] = {kEqual,   kNotEqual,       kLess,       kLessOrEqual,
-                                                 kGreater, kGreaterOrEqual, kMaskedEqual};
+                                                kGreater, kGreaterOrEqual, kMaskedEqual};
   check.compare = kInOrder[found - std::begin(kCompares)];
   if (check.compare == kMaskedEqual) std::tie(check.mask, check.value) = std::tuple(check.value, second);
   return check;
