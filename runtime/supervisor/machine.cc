@@ -124,6 +124,7 @@ Result<std::unique_ptr<Machine>> Machine::Start(EventLoop& loop, const std::stri
     const MachineSnapshot& snapshot = *files.snapshot;
     if (snapshot.archive.valid()) {
       give("--archive=", snapshot.archive, kStateFd);
+      machine->state_name_ = "the exported file";
     } else {
       give("--restore=", snapshot.state, kStateFd);
       std::string memory = "--memory=";
@@ -245,9 +246,9 @@ void Machine::Kill() {
 namespace {
 
 // The VMM knows its files by number, the user by name.
-std::string WithNames(std::string message, const ContainerConfig& config) {
+std::string WithNames(std::string message, const ContainerConfig& config, const std::string& state_name) {
   const std::pair<int, std::string> names[] = {{kKernelFd, "'" + config.kernel + "'"},
-                                               {kStateFd, "the snapshot"}};
+                                               {kStateFd, state_name}};
   const auto replace = [&message](int fd, const std::string& name) {
     const std::string number = "'" + Fd(fd) + "'";
     const size_t at = message.find(number);
@@ -264,7 +265,7 @@ std::string WithNames(std::string message, const ContainerConfig& config) {
 }  // namespace
 
 std::string Machine::SetUpError(const ContainerConfig& config) const {
-  const std::string message = WithNames(std::string(LastLogMessage(vmm_log())), config);
+  const std::string message = WithNames(std::string(LastLogMessage(vmm_log())), config, state_name_);
   return message.empty() ? "the virtual machine monitor ended without a word" : Escape(message, 400);
 }
 
@@ -292,7 +293,7 @@ std::string Machine::EndReason(const ContainerConfig& config) const {
       return "the guest's kernel '" + config.kernel + "' panicked" + Quote(PanicReason(console()));
     default:
       return "the virtual machine monitor failed (status " + std::to_string(status) + ")" +
-             Quote(WithNames(std::string(LastLogMessage(vmm_log())), config));
+             Quote(WithNames(std::string(LastLogMessage(vmm_log())), config, state_name_));
   }
 }
 

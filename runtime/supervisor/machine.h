@@ -117,7 +117,8 @@ class Machine {
   Process process_;
   std::unique_ptr<TtrpcClient> control_;  // its closing ends the machine, too
   UniqueFd agent_;
-  UniqueFd files_;  // for the files of snapshots
+  UniqueFd files_;                         // for the files of snapshots
+  std::string state_name_ = "machine.pb";  // what it is restored from, for errors
   std::unique_ptr<TailCapture> console_;
   std::unique_ptr<TailCapture> log_;
   std::function<void()> on_end_;

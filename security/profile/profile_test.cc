@@ -147,7 +147,7 @@ INSTANTIATE_TEST_SUITE_P(
         Wrong{"version: 1\nvmm:\n  syscalls:\n  - {name: ioctl, args: [{index: 1, equal: 1}, {index: 1, "
               "equal: 1}, "
               "{index: 1, equal: 1}, {index: 1, equal: 1}]}",
-              "p.yaml:4:89: more than 3 arguments of one call"}));
+              "p.yaml:4:92: more than 3 arguments of one call"}));
 
 INSTANTIATE_TEST_SUITE_P(
     ContainerAndDevices, WrongProfileTest,
