@@ -16,6 +16,8 @@
 #include "guard_maps.h"
 
 #define SYS_PRCTL 157
+#define SIGSYS 31
+#define SYS_SECCOMP 1 /* asm-generic/siginfo.h: si_code of a filter's SIGSYS */
 #define TS_COMPAT 0x2 /* asm/thread_info.h: the system call now running is a 32-bit one */
 
 static __always_inline bool row_fits(const struct guard_row *row, const __u64 *arguments)
@@ -120,6 +122,36 @@ int BPF_PROG(guard_exec)
 	__sync_fetch_and_add(&vm->programs, 1);
 	if (vm->state == GUARD_SEALED)
 		breach(vm, cgroup, ctx, GUARD_NEW_PROGRAM, 0, NULL);
+	return 0;
+}
+
+/*
+ * A filter of seccomp's ends a process before sys_enter hears of the call: the signal that the kernel makes of
+ * that names it (5.16). Nothing is to be done but to tell; the signal's lock is held.
+ */
+SEC("tp_btf/signal_generate")
+int BPF_PROG(guard_signal, int signal, struct kernel_siginfo *info, struct task_struct *task)
+{
+	__u64 arguments[GUARD_ARGUMENTS];
+	struct pt_regs *regs;
+	struct guard_vm *vm;
+	__u64 cgroup;
+
+	if (signal != SIGSYS || BPF_CORE_READ(info, si_code) != SYS_SECCOMP)
+		return 0;
+	cgroup = bpf_get_current_cgroup_id();
+	vm = bpf_map_lookup_elem(&vms, &cgroup);
+	if (!vm)
+		return 0;
+	regs = (struct pt_regs *)bpf_task_pt_regs(bpf_get_current_task_btf());
+	arguments[0] = BPF_CORE_READ(regs, di);
+	arguments[1] = BPF_CORE_READ(regs, si);
+	arguments[2] = BPF_CORE_READ(regs, dx);
+	arguments[3] = BPF_CORE_READ(regs, r10);
+	arguments[4] = BPF_CORE_READ(regs, r8);
+	arguments[5] = BPF_CORE_READ(regs, r9);
+	tell(vm, cgroup, ctx, GUARD_SECCOMP_KILLED, GUARD_KILLED,
+	     BPF_CORE_READ(info, _sifields._sigsys._syscall), arguments);
 	return 0;
 }
 

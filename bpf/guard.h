@@ -67,6 +67,7 @@ enum guard_event_kind {
 	GUARD_NEW_PROCESS,   /* of a sealed one; number: its id */
 	GUARD_NEW_PROGRAM,   /* the same, number is 0 */
 	GUARD_LSM_DENIED,    /* number: enum guard_lsm_hook */
+	GUARD_SECCOMP_KILLED, /* number: the system call that a filter has ended the process for */
 };
 
 enum guard_socket_call {

@@ -74,15 +74,11 @@ static __always_inline struct guard_event *reserve_event(struct guard_vm *vm, __
 	return event;
 }
 
-/* The signal first: what is told of it can wait. */
-static __always_inline void breach(struct guard_vm *vm, __u64 cgroup, void *ctx, __u32 kind, __s32 number,
-				   const __u64 *arguments)
+static __always_inline void tell(struct guard_vm *vm, __u64 cgroup, void *ctx, __u32 kind, __u32 deed,
+				 __s32 number, const __u64 *arguments)
 {
-	__u32 deed = vm->audit ? GUARD_NOTED : GUARD_KILLED;
 	struct guard_event *event;
 
-	if (!vm->audit)
-		bpf_send_signal(SIGKILL);
 	if (__sync_fetch_and_add(&vm->breaches, 1) == 0) {
 		fill_event(&vm->first, vm, cgroup, kind, deed, number, arguments);
 		bpf_get_stack(ctx, vm->first.stack, sizeof(vm->first.stack), BPF_F_USER_STACK);
@@ -93,6 +89,15 @@ static __always_inline void breach(struct guard_vm *vm, __u64 cgroup, void *ctx,
 	fill_event(event, vm, cgroup, kind, deed, number, arguments);
 	bpf_get_stack(ctx, event->stack, sizeof(event->stack), BPF_F_USER_STACK);
 	bpf_ringbuf_submit(event, 0);
+}
+
+/* The signal first: what is told of it can wait. */
+static __always_inline void breach(struct guard_vm *vm, __u64 cgroup, void *ctx, __u32 kind, __s32 number,
+				   const __u64 *arguments)
+{
+	if (!vm->audit)
+		bpf_send_signal(SIGKILL);
+	tell(vm, cgroup, ctx, kind, vm->audit ? GUARD_NOTED : GUARD_KILLED, number, arguments);
 }
 
 #endif

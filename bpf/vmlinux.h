@@ -31,6 +31,23 @@ struct cgroup {
 	struct kernfs_node *kn;
 };
 
+union __sifields {
+	struct {
+		void *_call_addr;
+		int _syscall;
+		unsigned int _arch;
+	} _sigsys;
+};
+
+struct kernel_siginfo {
+	struct {
+		int si_signo;
+		int si_errno;
+		int si_code;
+		union __sifields _sifields;
+	};
+};
+
 struct task_struct {
 	struct thread_info thread_info;
 	int pid;

@@ -60,8 +60,8 @@ std::string_view PanicReason(std::string_view console) {
 // What the VMM or guest said last, ready to follow a sentence; both are untrusted.
 std::string Quote(std::string_view words) { return words.empty() ? "" : ": " + Escape(words, 400); }
 
-// What a thread's filter has ended, for the audit log: the kernel tells which call it was to its own log
-// alone.
+// What a thread's filter has ended, for the audit log, where no guard has told more: the kernel tells which
+// call it was to its own log alone.
 GuardEvent SeccompBreach(pid_t pid) {
   GuardEvent event;
   event.kind = "seccomp";
@@ -231,7 +231,8 @@ Result<> Machine::OnExit() {
   ended_ = true;
   if (guard_ != nullptr) guard_->Drain();
   const bool by_filter = WIFSIGNALED(wait_status_) && WTERMSIG(wait_status_) == SIGSYS;
-  if (by_filter && on_breach_) on_breach_(SeccompBreach(process_.pid()));
+  const bool told = guard_ != nullptr && guard_->breach().has_value();
+  if (by_filter && !told && on_breach_) on_breach_(SeccompBreach(process_.pid()));
   cell_ = Cell();
   console_->Drain();
   log_->Drain();
@@ -272,7 +273,8 @@ std::string Machine::SetUpError(const ContainerConfig& config) const {
 std::string Machine::EndReason(const ContainerConfig& config) const {
   if (WIFSIGNALED(wait_status_) && WTERMSIG(wait_status_) == SIGSYS) {
     return "the virtual machine monitor made a forbidden system call and was killed" +
-           Quote(LastLogMessage(vmm_log()));
+           (guard_ != nullptr && guard_->breach().has_value() ? ": " + guard_->breach()->Describe()
+                                                              : Quote(LastLogMessage(vmm_log())));
   }
   if (WIFSIGNALED(wait_status_)) {
     if (guard_ != nullptr && guard_->breach().has_value()) {

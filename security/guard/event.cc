@@ -26,8 +26,9 @@ const char* NameIn(const char* const (&names)[N], uint32_t index) {
   return index < N ? names[index] : nullptr;
 }
 
-constexpr const char* kKinds[] = {
-    nullptr, "system call", "32-bit system call", "io_uring", "socket", "process", "program", "lsm"};
+constexpr const char* kKinds[] = {nullptr,    "system call", "32-bit system call",
+                                  "io_uring", "socket",      "process",
+                                  "program",  "lsm",         "seccomp"};
 constexpr const char* kDeeds[] = {"noted", "denied", "killed"};
 constexpr const char* kStates[] = {"setting up", "sealed"};
 constexpr const char* kSocketCalls[] = {"socket", "bind", "connect", "send"};
@@ -42,6 +43,7 @@ std::optional<std::string> CallOf(const guard_event& record) {
   const auto number = static_cast<uint32_t>(record.number);
   switch (record.kind) {
     case GUARD_SYSCALL_BREACH:
+    case GUARD_SECCOMP_KILLED:
       return SyscallName(record.number);
     case GUARD_SOCKET_DENIED:
       return known(NameIn(kSocketCalls, number));
@@ -105,7 +107,7 @@ std::optional<GuardEvent> DecodeGuardEvent(std::span<const std::byte> bytes) {
 
 std::string GuardEvent::Describe() const {
   std::string text = call;
-  if (kind == "system call") {
+  if (kind == "system call" || (kind == "seccomp" && number >= 0)) {
     text += '(';
     for (size_t i = 0; i < arguments.size(); ++i) {
       char number[24];

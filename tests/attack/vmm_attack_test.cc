@@ -57,6 +57,7 @@ struct Verdict {
 
   bool Succeeded() const { return said == kDone; }
   std::string Text(const HostileAttack& attack) const {
+    if (event && event->kind == "seccomp") return "seccomp: " + event->call;
     if (event && event->deed == "killed")
       return "guard: " + (event->call.empty() ? event->kind : event->call);
     if (signal == SIGSYS) return "seccomp";
@@ -233,6 +234,7 @@ void VmmAttackTest::Judge(const HostileAttack& attack, const Layers& layers, con
   const bool guarded = layers.guard && !layers.seccomp && attack.table == Table::kForbidden;
   if (filtered) {
     EXPECT_EQ(verdict.signal, SIGSYS) << where << ": " << verdict.Text(attack);
+    EXPECT_EQ(verdict.event.has_value(), layers.guard) << where;
   }
   if (guarded) {
     ASSERT_TRUE(verdict.event.has_value()) << where << ": " << verdict.Text(attack);
