@@ -127,7 +127,7 @@ TEST_F(SnapshotCommandTest, TwentyRestoresAndTwentyForksAreAllDifferent) {
   constexpr size_t kLines = 4;  // hostname and /etc/hostname say the same
   // One that draws by itself, too: its own output must be no other's.
   sandbox_->MustHmvm({"run", "-d", "--name", "drawing", "busybox", "sh", "-c",
-                      "while :; do head -c 16 /dev/urandom | od -An -tx1 | tr -d ' '; sleep 0.05; done"});
+                      "while :; do head -c 16 /dev/urandom | od -An -tx1 | tr -d ' '; sleep 0.3; done"});
   ASSERT_TRUE(WaitUntil([] { return !sandbox_->Hmvm({"logs", "drawing"}).out.empty(); }));
   sandbox_->MustHmvm({"snapshot", "create", "drawing", "taken"});
   for (const bool fork : {false, true}) {
