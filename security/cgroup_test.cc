@@ -11,6 +11,7 @@
 
 #include "base/file.h"
 #include "base/process.h"
+#include "security/device_policy.h"
 
 namespace hmvm {
 namespace {
@@ -253,20 +254,49 @@ TEST_F(CgroupKernelTest, AProcessIsBornUnderItsLimitsAndNothingStays) {
   }
 }
 
-TEST_F(CgroupKernelTest, AProcessIsBornInACgroupOfVersion2) {
-  // Whatever controllers it has: systemd's own hierarchy on hybrid hosts has none or few.
-  std::ifstream mounts("/proc/self/mounts");
-  std::string source, point, type, rest;
-  while (mounts >> source >> point >> type && std::getline(mounts, rest) && type != "cgroup2") {
+// In a cgroup of version 2, whatever controllers it has: systemd's own hierarchy on hybrid hosts has none or
+// few.
+class Cgroup2KernelTest : public CgroupKernelTest {
+ protected:
+  void SetUp() override {
+    CgroupKernelTest::SetUp();
+    if (IsSkipped()) return;
+    std::ifstream mounts("/proc/self/mounts");
+    std::string source, point, type, rest;
+    while (mounts >> source >> point >> type && std::getline(mounts, rest) && type != "cgroup2") {
+    }
+    if (type != "cgroup2") GTEST_SKIP() << "no cgroup2 is mounted";
+    folder_ = point + "/hmvm-" + name_;
+    if (::mkdir(folder_.c_str(), 0755) < 0) GTEST_SKIP() << folder_ << " can't be made";
+    directory_ = *OpenFile(folder_, O_RDONLY | O_DIRECTORY);
   }
-  if (type != "cgroup2") GTEST_SKIP() << "no cgroup2 is mounted";
-  const std::string folder = point + "/hmvm-" + name_;
-  if (::mkdir(folder.c_str(), 0755) < 0) GTEST_SKIP() << folder << " can't be made";
-  const UniqueFd directory = *OpenFile(folder, O_RDONLY | O_DIRECTORY);
+  void TearDown() override {
+    if (!directory_.valid()) return;
+    EXPECT_EQ(::rmdir(folder_.c_str()), 0);
+  }
 
-  EXPECT_THAT(ProcessSays(directory.get(), {}), HasSubstr("0::/hmvm-" + name_ + "\n"));
+  std::string folder_;
+  UniqueFd directory_;
+};
 
-  EXPECT_EQ(::rmdir(folder.c_str()), 0);
+TEST_F(Cgroup2KernelTest, AProcessIsBornThere) {
+  EXPECT_THAT(ProcessSays(directory_.get(), {}), HasSubstr("0::/hmvm-" + name_ + "\n"));
+}
+
+TEST_F(Cgroup2KernelTest, ItsProcessesOpenTheNullDeviceAndNoOther) {
+  const auto opens = [this](const std::string& device) {
+    auto process =
+        Process::Start({.arguments = {"/bin/sh", "-c", ": < " + device}, .cgroup = directory_.get()});
+    return process.has_value() && process->Wait() == 0;
+  };
+  ASSERT_TRUE(opens("/dev/zero"));
+
+  const auto closed = AllowNullDeviceOnly(directory_.get());
+
+  if (!closed.has_value()) GTEST_SKIP() << closed.error().Message();
+  EXPECT_TRUE(opens("/dev/null"));
+  EXPECT_FALSE(opens("/dev/zero"));
+  EXPECT_FALSE(opens("/dev/random"));
 }
 
 TEST_F(CgroupKernelTest, AValueThatTheKernelRefusesIsAnErrorAndNothingStays) {
