@@ -17,6 +17,12 @@ enum class SeccompMode {
 // "kill", "log", "off".
 Result<SeccompMode> ParseSeccompMode(std::string_view name);
 
+// Has the C library do now, or never, what it would do later in any thread and no role may: before the first
+// thread. For local time it looks for /etc/localtime; when it gives back memory of a thread's own arena, it
+// reads /proc/sys/vm/overcommit_memory. So the time zone is read, and all threads share the one arena that it
+// shrinks by brk(2).
+void SettleLibrary();
+
 // From now on the calling thread, and every one that it starts, makes the system calls of `role` and
 // `further` ones only. The thread has no_new_privs. EINVAL: a kernel without seccomp filters, or without
 // SECCOMP_RET_LOG.

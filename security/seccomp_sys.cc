@@ -1,10 +1,13 @@
 #include <linux/audit.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
+#include <malloc.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #include <cstddef>
+#include <cstdlib>
+#include <ctime>
 #include <vector>
 
 #include "security/seccomp.h"
@@ -72,6 +75,13 @@ Result<SeccompMode> ParseSeccompMode(std::string_view name) {
   if (name == "log") return SeccompMode::kLog;
   if (name == "off") return SeccompMode::kOff;
   return Error{0, "seccomp mode '" + std::string(name) + "': there are kill, log and off"};
+}
+
+void SettleLibrary() {
+  ::mallopt(M_ARENA_MAX, 1);
+  // Without TZ the file would be looked for with each line of the log.
+  ::setenv("TZ", ":/etc/localtime", /*overwrite=*/0);
+  ::tzset();
 }
 
 Result<> EnterRole(ThreadRole role, SeccompMode mode, std::span<const SyscallRule> further) {

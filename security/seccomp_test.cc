@@ -10,7 +10,11 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <ctime>
 #include <functional>
+#include <memory>
+#include <thread>
+#include <vector>
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -96,6 +100,31 @@ TEST(SeccompTest, ModesAreNamed) {
   EXPECT_EQ(ParseSeccompMode("log").value(), SeccompMode::kLog);
   ASSERT_FALSE(ParseSeccompMode("maybe").has_value());
   EXPECT_THAT(ParseSeccompMode("maybe").error().what, testing::HasSubstr("'maybe'"));
+}
+
+TEST(SeccompTest, AThreadMayAllocateAndFreeAndAskForLocalTime) {
+  for (const ThreadRole role : kThreadRoles) {
+    const pid_t child = ::fork();
+    if (child == 0) {
+      ::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+      SettleLibrary();
+      // Threads have arenas of their own, unless they are kept from it.
+      std::thread([role] {
+        if (!EnterRole(role, SeccompMode::kKill, {}).has_value()) ::_exit(99);
+        std::vector<std::unique_ptr<char[]>> pieces(4096);
+        for (auto& piece : pieces) piece = std::make_unique<char[]>(8000);
+        pieces.clear();
+        time_t now = 0;
+        tm local;
+        ::localtime_r(&now, &local);
+        (void)std::mktime(&local);
+        ::_exit(0);
+      }).join();
+    }
+    int status = -1;
+    ::waitpid(child, &status, 0);
+    EXPECT_EQ(status, 0) << NameOf(role);
+  }
 }
 
 TEST(SeccompTest, FurtherCallsAreAllowedAsFarAsTheirChecksGo) {

@@ -86,10 +86,7 @@ Result<> EnterJail(Flags& flags, int signals) {
   }
   if (!flags.jail) return {};
   if (!flags.machine.restore && !IsElf(flags.machine.kernel.fd.get())) HMVM_TRY(LoadUnpacker());
-  // For the log. Without TZ the C library would look for /etc/localtime again with each line, and a thread
-  // that has its role must not; with it, the file is read here and never again.
-  ::setenv("TZ", ":/etc/localtime", /*overwrite=*/0);
-  ::tzset();
+  SettleLibrary();
   std::vector<int> files = flags.OpenFiles();
   for (const int file : flags.machine.host->OpenFiles()) files.push_back(file);
   files.push_back(signals);
