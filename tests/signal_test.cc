@@ -59,7 +59,8 @@ TEST_F(SignalTest, DebuggersSeeWhatTheySeeOnTheHost) {
   const Outcome host = RunProgram({BuildDir() / "tests/debug_check"});
   ASSERT_EQ(host.exit_code, 0) << Describe(host);
 
-  const Outcome guest = Exec({"debug_check"});
+  // Without the filter of system calls, as on the host.
+  const Outcome guest = ExecWith({"--privileged"}, {"debug_check"});
 
   EXPECT_EQ(guest.exit_code, 0) << Describe(guest);
   EXPECT_THAT(Lines(guest.out), testing::ContainerEq(Lines(host.out)));
@@ -67,7 +68,7 @@ TEST_F(SignalTest, DebuggersSeeWhatTheySeeOnTheHost) {
 
 // Rather than taken and never seen again.
 TEST_F(SignalTest, WhatThePlatformHasNotIsRefused) {
-  const Outcome guest = Exec({"debug_check", "missing"});
+  const Outcome guest = ExecWith({"--privileged"}, {"debug_check", "missing"});
 
   EXPECT_EQ(guest.out,
             "perf breakpoint: Operation not supported\n"

@@ -334,7 +334,9 @@ RunEnd ContainerRun::Conclude() {
   agent_->Close();
   if (!outcome_->exit_status.has_value()) pumps_->DropClient();
   JoinAll();
-  const bool machine_failed = !outcome_->exit_status.has_value() && !machine_ended_by_us_;
+  // What ended it by itself comes before what that looked like from here.
+  const bool machine_failed =
+      !outcome_->exit_status.has_value() && (!machine_ended_by_us_ || machine_->Failed());
   return {.exit_status = outcome_->exit_status,
           .failure = machine_failed ? machine_->EndReason(options_.config) : outcome_->failure,
           .failure_code = outcome_->failure_code,

@@ -270,6 +270,11 @@ std::string Machine::SetUpError(const ContainerConfig& config) const {
   return message.empty() ? "the virtual machine monitor ended without a word" : Escape(message, 400);
 }
 
+bool Machine::Failed() const {
+  if (WIFEXITED(wait_status_)) return WEXITSTATUS(wait_status_) != kVmmPowerOff;
+  return WTERMSIG(wait_status_) != SIGKILL || (guard_ != nullptr && guard_->breach().has_value());
+}
+
 std::string Machine::EndReason(const ContainerConfig& config) const {
   if (WIFSIGNALED(wait_status_) && WTERMSIG(wait_status_) == SIGSYS) {
     return "the virtual machine monitor made a forbidden system call and was killed" +

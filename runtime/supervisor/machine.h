@@ -96,6 +96,8 @@ class Machine {
   // an orderly end would keep.
   void Kill();
 
+  // After the end: whether that was an error of its own, or a breach, whoever else wanted its end by then.
+  bool Failed() const;
   // After the end: a sentence that says why.
   std::string EndReason(const ContainerConfig& config) const;
   // Why the guard does not watch it; empty: it does.
