@@ -110,15 +110,17 @@ std::string EncodeSnapshotContainer(const SnapshotContainer& container) {
 Result<SnapshotContainer> DecodeSnapshotContainer(std::string_view text) {
   auto json = ordered_json::parse(text, nullptr, /*allow_exceptions=*/false);
   SnapshotContainer container;
+  // An exception where it is no whole number: of others, get() would make one, or what is not defined.
+  const auto number = [&json](const char* key) { return json.at(key).get_ref<const uint64_t&>(); };
   try {
-    if (json.at("version").get<int>() != kVersion) return Error{0, "it is of another version of hmvm"};
-    const auto checksum = json.at(kChecksum).get<uint64_t>();
+    if (number("version") != kVersion) return Error{0, "it is of another version of hmvm"};
+    const uint64_t checksum = number(kChecksum);
     json.erase(kChecksum);
     if (checksum != Checksum(json)) return Error{0, "damaged: its checksum is wrong"};
     container.guest_id = json.at("guest_id").get<std::string>();
-    container.stdin_stream = json.at("stdin_stream").get<uint64_t>();
-    container.stdout_stream = json.at("stdout_stream").get<uint64_t>();
-    container.stderr_stream = json.at("stderr_stream").get<uint64_t>();
+    container.stdin_stream = number("stdin_stream");
+    container.stdout_stream = number("stdout_stream");
+    container.stderr_stream = number("stderr_stream");
     HMVM_TRY_ASSIGN(container.origin, DecodeContainerRecord(json.at("container").get<std::string>()));
   } catch (const nlohmann::json::exception&) {
     return Error{0, "it is no description of a container"};

@@ -67,14 +67,16 @@ std::string Encode(const TemplateKey& key, int64_t built_unix_ns) {
 Result<TemplateInfo> Decode(const std::string& text) {
   const auto json = ordered_json::parse(text, nullptr, /*allow_exceptions=*/false);
   TemplateInfo info;
+  // An exception where it is no whole number: of others, get() would make one, or what is not defined.
+  const auto number = [&json](const char* key) { return json.at(key).get_ref<const uint64_t&>(); };
   try {
     info.machine = {.vmm_program = json.at("vmm").get<std::string>(),
                     .kernel = json.at("kernel").get<std::string>(),
                     .initramfs = json.at("initramfs").get<std::string>(),
                     .platform = json.at("platform").get<std::string>(),
-                    .cpus = json.at("cpus").get<uint32_t>(),
-                    .memory_mib = json.at("memory_mib").get<uint32_t>()};
-    info.built_unix_ns = json.at("built_unix_ns").get<int64_t>();
+                    .cpus = static_cast<uint32_t>(number("cpus")),
+                    .memory_mib = static_cast<uint32_t>(number("memory_mib"))};
+    info.built_unix_ns = static_cast<int64_t>(number("built_unix_ns"));
   } catch (const nlohmann::json::exception&) {
     return Error{EINVAL, "template.json"};
   }

@@ -318,6 +318,8 @@ Result<ParsedSeccomp> ParseSeccompJson(std::string_view text) {
     // Its own words go on for long and repeat the place.
     return Error{0,
                  "line " + LineAndColumn(text, error.byte == 0 ? 0 : error.byte - 1) + ": this is not JSON"};
+  } catch (const json::out_of_range&) {
+    return Error{0, "a number is larger than any that JSON is read with here"};
   }
   return Parser().Parse(root);
 }

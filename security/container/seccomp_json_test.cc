@@ -109,6 +109,11 @@ TEST(SeccompJsonTest, ErrorsSayWhere) {
             "syscalls[0].errnoRet: 5000 is more than 4095");
 }
 
+TEST(SeccompJsonTest, ANumberThatNothingHoldsIsRefused) {
+  EXPECT_EQ(ParseSeccompJson(R"({"defaultErrnoRet": 7e424})").error().what,
+            "a number is larger than any that JSON is read with here");
+}
+
 TEST(SeccompJsonTest, DeepNestingIsNoDanger) {
   const std::string deep(500'000, '[');
 
