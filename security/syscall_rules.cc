@@ -192,7 +192,6 @@ constexpr SyscallRule kSetUpRules[] = {
     {SYS_dup2, {}, "descriptors to their places"},
     {SYS_fcntl, {}, "the same, and close-on-exec"},
     {SYS_openat, {}, "libraries, /proc; nothing after the jail"},
-    {SYS_open, {}, "the same, by a sanitizer's runtime"},
     {SYS_access, {}, "libraries"},
     {SYS_readlink, {}, "libraries"},
     {SYS_readlinkat, {}, "libraries"},
