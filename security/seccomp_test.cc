@@ -19,21 +19,12 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "base/sanitizer.h"
+
 namespace hmvm {
 namespace {
 
-// Before a process ends, a sanitizer makes system calls that no role may: with one, only those that die tell
-// anything.
-#if defined(__has_feature)
-#define HMVM_HAS_FEATURE(name) __has_feature(name)
-#else
-#define HMVM_HAS_FEATURE(name) 0
-#endif
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__) || HMVM_HAS_FEATURE(address_sanitizer)
-constexpr bool kSanitized = true;
-#else
-constexpr bool kSanitized = false;
-#endif
+// Before a process ends, its runtime makes calls that no role may: then only those that die tell anything.
 constexpr char kWhyNotSanitized[] = "the sanitizer makes system calls of its own";
 
 // What waitpid says of a process that takes a role and then does something.
