@@ -15,10 +15,10 @@
 #include "guard.h"
 #include "guard_maps.h"
 
-#define SYS_PRCTL 157
-#define SIGSYS 31
-#define SYS_SECCOMP 1 /* asm-generic/siginfo.h: si_code of a filter's SIGSYS */
-#define TS_COMPAT 0x2 /* asm/thread_info.h: the system call now running is a 32-bit one */
+#define SYS_PRCTL   157
+#define SIGSYS	    31
+#define SYS_SECCOMP 1	/* asm-generic/siginfo.h: si_code of a filter's SIGSYS */
+#define TS_COMPAT   0x2 /* asm/thread_info.h: the system call now running is a 32-bit one */
 
 static __always_inline bool row_fits(const struct guard_row *row, const __u64 *arguments)
 {
@@ -126,8 +126,8 @@ int BPF_PROG(guard_exec)
 }
 
 /*
- * A filter of seccomp's ends a process before sys_enter hears of the call: the signal that the kernel makes of
- * that names it (5.16). Nothing is to be done but to tell; the signal's lock is held.
+ * A filter of seccomp's ends a process before sys_enter hears of the call: the signal that the kernel makes
+ * of that names it (5.16). Nothing is to be done but to tell; the signal's lock is held.
  */
 SEC("tp_btf/signal_generate")
 int BPF_PROG(guard_signal, int signal, struct kernel_siginfo *info, struct task_struct *task)

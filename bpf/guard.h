@@ -61,12 +61,12 @@ struct guard_policy {
 
 enum guard_event_kind {
 	GUARD_SYSCALL_BREACH = 1,
-	GUARD_COMPAT_BREACH, /* a 32-bit or x32 system call */
-	GUARD_URING_BREACH,  /* number: the operation */
-	GUARD_SOCKET_DENIED, /* number: enum guard_socket_call */
-	GUARD_NEW_PROCESS,   /* of a sealed one; number: its id */
-	GUARD_NEW_PROGRAM,   /* the same, number is 0 */
-	GUARD_LSM_DENIED,    /* number: enum guard_lsm_hook */
+	GUARD_COMPAT_BREACH,  /* a 32-bit or x32 system call */
+	GUARD_URING_BREACH,   /* number: the operation */
+	GUARD_SOCKET_DENIED,  /* number: enum guard_socket_call */
+	GUARD_NEW_PROCESS,    /* of a sealed one; number: its id */
+	GUARD_NEW_PROGRAM,    /* the same, number is 0 */
+	GUARD_LSM_DENIED,     /* number: enum guard_lsm_hook */
 	GUARD_SECCOMP_KILLED, /* number: the system call that a filter has ended the process for */
 };
 
