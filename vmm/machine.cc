@@ -274,9 +274,17 @@ Result<> Machine::Start(std::function<void()> on_end, bool paused) {
     serve(ThreadRole::kVcpu, "vcpu" + std::to_string(vcpu.index()), [this, &vcpu] { RunVcpu(vcpu); });
   }
   entered_->wait();
+  for (int left; (left = workers_beginning_.load()) > 0;) workers_beginning_.wait(left);
   const auto taken = enter_role_(ThreadRole::kControl);
   if (!taken.has_value()) End(MachineEnd::kKvmError, "");
   may_serve_.count_down();
+  return taken;
+}
+
+Result<> Machine::EnterWorker() {
+  auto taken = enter_role_(ThreadRole::kWorker);
+  --workers_beginning_;
+  workers_beginning_.notify_all();
   return taken;
 }
 

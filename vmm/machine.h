@@ -173,6 +173,8 @@ class Machine {
   void WaitWhilePaused();
   void RunDevices();
   void End(MachineEnd end, std::string report);
+  // A worker's first call: the beginning of its thread makes system calls that end with the seal.
+  Result<> EnterWorker();
 
   // In the order of dependency: what is below uses what is above.
   HostAccess host_;
@@ -203,7 +205,8 @@ class Machine {
   std::unique_ptr<LazyLoader> loader_;
 
   std::atomic<uint64_t> running_monotonic_ns_ = 0;
-  std::unique_ptr<std::latch> entered_;  // the threads have, their roles
+  std::atomic<int> workers_beginning_ = 0;  // made before Start(), which waits until they have their role
+  std::unique_ptr<std::latch> entered_;     // the threads have, their roles
   std::latch may_serve_{1};
   std::atomic<bool> ended_ = false;
   std::atomic<bool> pause_wanted_ = false;  // paused_, for the vCPU threads to look at each turn

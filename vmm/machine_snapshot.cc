@@ -88,16 +88,18 @@ Result<std::unique_ptr<Machine>> Machine::Restore(MachineConfig config) {
   std::future<Result<>> verified;
   if (archive) {
     machine->archive_ = std::move(source.archive);
-    HMVM_TRY_ASSIGN(machine->loader_,
-                    LazyLoader::Start(
-                        std::move(*archive), std::move(machine->host_.userfaultfd), machine->MemoryAreas(),
-                        [raw = machine.get()] { return raw->enter_role_(ThreadRole::kWorker); },
-                        std::move(source.on_memory_lost)));
+    ++machine->workers_beginning_;
+    HMVM_TRY_ASSIGN(
+        machine->loader_,
+        LazyLoader::Start(
+            std::move(*archive), std::move(machine->host_.userfaultfd), machine->MemoryAreas(),
+            [raw = machine.get()] { return raw->EnterWorker(); }, std::move(source.on_memory_lost)));
   } else {
     HMVM_TRY(MapMemory(map, files, machine->MemoryAreas()));
     if (!source.working_set.empty()) {
+      ++machine->workers_beginning_;
       machine->working_set_ = std::jthread([raw = machine.get(), pages = std::move(source.working_set)] {
-        if (raw->enter_role_(ThreadRole::kWorker).has_value()) {
+        if (raw->EnterWorker().has_value()) {
           PrepareWorkingSet(pages.runs(), raw->MemoryAreas());
         }
       });
