@@ -14,8 +14,8 @@ namespace hmvm {
 struct GuardEvent {
   uint64_t monotonic_ns = 0;
   uint64_t cgroup = 0;
-  std::string kind;  // "system call", "32-bit system call", "io_uring", "socket", "process", "program",
-                     // "lsm", and "seccomp": its filter has killed the VMM
+  std::string kind;   // "system call", "32-bit system call", "io_uring", "socket", "process", "program",
+                      // "lsm", and "seccomp": its filter has killed the VMM
   std::string deed;   // "killed", "denied", "noted"
   std::string state;  // "setting up", "sealed"
   int number = 0;
