@@ -1,5 +1,5 @@
-// Timers that run out while a system call returns to the program, which then computes until the signal has
-// come: it makes no other system call that could bring a forgotten one along.
+// Timers that run out while a system call returns to the program, which then computes until the signal has come: it makes
+// no other system call that could bring a forgotten one along.
 #include <signal.h>
 #include <stdio.h>
 #include <time.h>

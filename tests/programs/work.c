@@ -35,8 +35,7 @@ static void* Relax(void* argument) {
     double(*from)[kCells / 8] = grid[round % 2], (*to)[kCells / 8] = grid[(round + 1) % 2];
     for (long y = 1 + me; y < kCells - 1; y += kThreads) {
       for (int x = 1; x < kCells / 8 - 1; ++x)
-        to[y][x] =
-            0.25 * (from[y - 1][x] + from[y + 1][x] + from[y][x - 1] + from[y][x + 1]) + sin(y * x) / 64;
+        to[y][x] = 0.25 * (from[y - 1][x] + from[y + 1][x] + from[y][x - 1] + from[y][x + 1]) + sin(y * x) / 64;
     }
     sum += Random();
     atomic_fetch_add(&visits, 1);
