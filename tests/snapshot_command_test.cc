@@ -156,7 +156,7 @@ TEST_F(SnapshotCommandTest, TwentyRestoresAndTwentyForksAreAllDifferent) {
 
 // A bit of any of its files: told in one line, or the same container.
 TEST_F(SnapshotCommandTest, AFlippedBitIsRefusedOrHarmless) {
-  constexpr int kFlips = 60;  // snapshot_test has 200, of the VMM alone
+  constexpr int kFlips = 200;
   sandbox_->MustHmvm({"snapshot", "create", "origin", "kept"});
   const std::string file = File("flipped.zst");
   sandbox_->MustHmvm({"snapshot", "export", "kept", file});
