@@ -1,6 +1,7 @@
 // The same operations and commands in containers of runc, runsc and hmvm, with 1 and 2 vCPUs, in interleaved
 // rounds; and what hmvm's machines and KVM count for one operation.
 //   guest [NAME...]    all operations of bench/guest, or those named
+// On a host whose KVM emulates ring 0, also what such a host had to offer before: --hardware_kernel FILE.
 #include <algorithm>
 #include <cstdio>
 #include <map>
@@ -18,6 +19,9 @@
 DEFINE_uint32(rounds, 5, "rounds, in each of which every container runs all operations once");
 DEFINE_uint32(samples, 100, "samples of an operation in a round; few are taken of commands");
 DEFINE_bool(compare, true, "also runc and runsc");
+DEFINE_string(hardware_kernel, "",
+              "kernel of one more container, on the platform hardware; where ring 0 is emulated it takes "
+              "minutes to boot");
 
 namespace hmvm::bench {
 namespace {
@@ -84,15 +88,19 @@ void StartContainers(const Runtimes& runtimes, Containers& containers) {
       containers.push_back({kRunsc, runsc + Command{"exec", id}, runsc + Command{"delete", "--force", id}});
     }
   }
-  for (const std::string cpus : {"1", "2"}) {
-    const Command hmvm = runtimes.Hmvm();
-    const std::string name = "hmvm-" + cpus;
-    if (!started(hmvm + Command{"run", "-d", "--name", name, "--cpus", cpus, "-m", "1g", "debian", "sleep",
-                                "1000000"})) {
-      continue;
-    }
-    containers.push_back({cpus == "1" ? kHmvm : "hmvm, 2 vCPUs", hmvm + Command{"exec", "-i", name},
-                          hmvm + Command{"rm", "-f", name}, hmvm + Command{"inspect", name}});
+  const Command hmvm = runtimes.Hmvm();
+  const auto start_hmvm = [&](const std::string& title, const std::string& name, const Command& options) {
+    if (!started(hmvm + Command{"run", "-d", "--name", name} + options +
+                 Command{"debian", "sleep", "1000000"}))
+      return;
+    containers.push_back({title, hmvm + Command{"exec", "-i", name}, hmvm + Command{"rm", "-f", name},
+                          hmvm + Command{"inspect", name}});
+  };
+  start_hmvm(kHmvm, "hmvm-1", {"--cpus", "1", "-m", "1g"});
+  start_hmvm("hmvm, 2 vCPUs", "hmvm-2", {"--cpus", "2", "-m", "1g"});
+  if (!FLAGS_hardware_kernel.empty()) {
+    start_hmvm("hmvm, hardware", "hmvm-hardware",
+               {"--platform", "hardware", "--kernel", FLAGS_hardware_kernel, "--no-template", "-m", "256m"});
   }
 }
 
