@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cassert>
 
 namespace hmvm {
 namespace {
@@ -28,6 +29,7 @@ Watch::~Watch() {
 }
 
 Result<> Watch::SetEvents(uint32_t events) {
+  assert(loop_->OnItsThread());
   epoll_event event = {.events = events, .data = {.u64 = id_}};
   if (::epoll_ctl(loop_->epoll_.get(), EPOLL_CTL_MOD, fd_, &event) < 0) return Error{errno, "change watch"};
   return {};
@@ -50,6 +52,7 @@ Result<Watch> EventLoop::OnReadable(int fd, Handler handler) {
 }
 
 Result<Watch> EventLoop::OnEvents(int fd, uint32_t events, EventsHandler handler) {
+  assert(OnItsThread());
   const uint64_t id = next_id_++;
   epoll_event event = {.events = events, .data = {.u64 = id}};
   if (::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, fd, &event) < 0) {
@@ -60,11 +63,17 @@ Result<Watch> EventLoop::OnEvents(int fd, uint32_t events, EventsHandler handler
 }
 
 void EventLoop::Remove(int fd, uint64_t id) {
+  assert(OnItsThread());
   ::epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, fd, nullptr);
   std::erase_if(entries_, [id](const auto& entry) { return entry->id == id; });
 }
 
-void EventLoop::Post(std::function<void()> task) {
+bool EventLoop::OnItsThread() const {
+  const std::thread::id runner = runner_.load(std::memory_order_relaxed);
+  return runner == std::thread::id() || runner == std::this_thread::get_id();
+}
+
+void EventLoop::Post(Task task) {
   {
     std::lock_guard lock(mutex_);
     posted_.push_back(std::move(task));
@@ -83,16 +92,24 @@ void EventLoop::Stop() {
 Result<> EventLoop::RunPosted() {
   eventfd_t count;
   ::eventfd_read(wake_.get(), &count);
-  std::vector<std::function<void()>> tasks;
+  std::vector<Task> tasks;
   {
     std::lock_guard lock(mutex_);
     tasks.swap(posted_);
   }
-  for (auto& task : tasks) task();
+  for (Task& task : tasks) task();
   return {};
 }
 
 Result<> EventLoop::Run() {
+  assert(runner_.load(std::memory_order_relaxed) == std::thread::id());
+  runner_.store(std::this_thread::get_id(), std::memory_order_relaxed);
+  auto served = Serve();
+  runner_.store(std::thread::id(), std::memory_order_relaxed);
+  return served;
+}
+
+Result<> EventLoop::Serve() {
   std::array<epoll_event, 32> events;
   for (;;) {
     {

@@ -2,13 +2,16 @@
 
 #include <sys/epoll.h>
 
+#include <atomic>
 #include <cstdint>
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <thread>
 #include <vector>
 
 #include "base/result.h"
+#include "base/task.h"
 #include "base/unique_fd.h"
 
 namespace hmvm {
@@ -16,7 +19,7 @@ namespace hmvm {
 class EventLoop;
 
 // A registration with an EventLoop; destroying it deregisters. Declare it after the descriptor it watches, so
-// that it goes first. Must not outlive the loop.
+// that it goes first. Must not outlive the loop, and goes where the loop may be used: see there.
 class Watch {
  public:
   Watch() = default;
@@ -38,8 +41,13 @@ class Watch {
   uint64_t id_ = 0;
 };
 
-// A level-triggered epoll loop for one thread. All but Post() and Stop() belong to the thread that calls
-// Run(); handlers may add and destroy watches, their own included. Handlers must not block.
+// A level-triggered epoll loop for one thread. Handlers may add and destroy watches, their own included; they
+// must not block.
+//
+// Threads: all but Post() and Stop() is for the thread in Run(), the end of a watch included; while none is
+// in there, for the one that has the loop: made it, or has waited for the end of Run(). Builds with
+// assertions check it. Who is elsewhere and has something that owns a watch gives it away, in a task, which
+// is moved and never copied: so it ends on the loop's thread.
 class EventLoop {
  public:
   using Handler = std::function<Result<>()>;
@@ -54,8 +62,9 @@ class EventLoop {
   // With EPOLLET in `events` only changes are told: the handler remembers what it left undone.
   Result<Watch> OnEvents(int fd, uint32_t events, EventsHandler handler);
 
-  // Runs `task` on the loop's thread, in the order of the calls. Thread-safe.
-  void Post(std::function<void()> task);
+  // Runs and destroys `task` on the loop's thread, in the order of the calls; without a Run() to come it is
+  // only destroyed, with the loop. Thread-safe.
+  void Post(Task task);
   // Makes Run() return after the handler now running. Thread-safe.
   void Stop();
   // Handles events until Stop() or until a handler returns an error, which it then returns.
@@ -71,14 +80,17 @@ class EventLoop {
   EventLoop(UniqueFd epoll, UniqueFd wake) : epoll_(std::move(epoll)), wake_(std::move(wake)) {}
   void Remove(int fd, uint64_t id);
   Result<> RunPosted();
+  Result<> Serve();
+  bool OnItsThread() const;
 
   UniqueFd epoll_;
   UniqueFd wake_;
   uint64_t next_id_ = 1;
   std::vector<std::shared_ptr<Entry>> entries_;
+  std::atomic<std::thread::id> runner_;  // none: Run() is not under way
 
   std::mutex mutex_;
-  std::vector<std::function<void()>> posted_;
+  std::vector<Task> posted_;
   bool stopped_ = false;
 };
 

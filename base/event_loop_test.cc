@@ -77,5 +77,59 @@ TEST(EventLoopTest, PostedTasksRunInOrderOnTheLoopsThread) {
   EXPECT_TRUE(std::is_sorted(order.begin(), order.end()));
 }
 
+// Given away with its watch by a thread that has no business with the loop otherwise.
+TEST(EventLoopTest, WhatAPostedTaskOwnsEndsOnTheLoopsThread) {
+  struct Owned {
+    Pipe pipe = MakePipe().value();
+    Watch watch;
+    std::vector<std::thread::id>* ended_on = nullptr;
+    ~Owned() { ended_on->push_back(std::this_thread::get_id()); }
+  };
+  constexpr size_t kTasks = 200;
+  auto loop = EventLoop::Create().value();
+  std::vector<std::thread::id> ended_on;
+  std::vector<std::unique_ptr<Owned>> all;
+  for (size_t i = 0; i < kTasks; ++i) {
+    all.push_back(std::make_unique<Owned>());
+    all.back()->ended_on = &ended_on;
+    all.back()->watch = loop->OnReadable(all.back()->pipe.read.get(), [] { return Result<>(); }).value();
+  }
+  std::thread poster([&] {
+    for (auto& owned : all) loop->Post([owned = std::move(owned)] {});
+    loop->Post([&] { loop->Stop(); });
+  });
+
+  ASSERT_TRUE(loop->Run().has_value());
+  poster.join();
+
+  EXPECT_EQ(ended_on, std::vector(kTasks, std::this_thread::get_id()));
+}
+
+TEST(EventLoopTest, WhatIsPostedAndNeverRunEndsWithTheLoop) {
+  auto loop = EventLoop::Create().value();
+  Pipe pipe = MakePipe().value();
+  bool ran = false;
+  Watch watch = loop->OnReadable(pipe.read.get(), [] { return Result<>(); }).value();
+  loop->Post([&ran, watch = std::move(watch)] { ran = true; });
+
+  loop.reset();
+
+  EXPECT_FALSE(ran);
+}
+
+// Before Run() and after it the loop is its owner's.
+TEST(EventLoopTest, WatchesComeAndGoOnAnotherThreadThanRunsWhileItDoesNot) {
+  auto loop = EventLoop::Create().value();
+  Pipe pipe = MakePipe().value();
+  {
+    const Watch watch = loop->OnReadable(pipe.read.get(), [] { return Result<>(); }).value();
+    std::thread runner([&] { EXPECT_TRUE(loop->Run().has_value()); });
+    loop->Stop();
+    runner.join();
+  }
+
+  EXPECT_TRUE(loop->OnReadable(pipe.read.get(), [] { return Result<>(); }).has_value());
+}
+
 }  // namespace
 }  // namespace hmvm

@@ -219,13 +219,13 @@ void VsockMuxer::TakeOut(VsockConnection* connection) {
 void VsockMuxer::Reset() {
   ready_.Clear();
   resets_.clear();
-  // Watches belong to the loop's thread: hand the connections over to die there.
-  auto dead = std::make_shared<std::vector<std::unique_ptr<VsockConnection>>>(std::move(draining_));
+  // Watches end on the loop's thread alone: the connections go there, and nothing of them stays here.
+  std::vector<std::unique_ptr<VsockConnection>> dead = std::move(draining_);
   draining_.clear();
-  for (auto& [ports, connection] : connections_) dead->push_back(std::move(connection));
+  for (auto& [ports, connection] : connections_) dead.push_back(std::move(connection));
   connections_.clear();
-  for (const auto& connection : *dead) connection->discarded = true;
-  loop_.Post([dead] {});
+  for (const auto& connection : dead) connection->discarded = true;
+  loop_.Post([dead = std::move(dead)] {});
 }
 
 void VsockMuxer::Save(snapshot::VsockState* state) const {

@@ -581,6 +581,23 @@ TEST_F(VsockTest, DriverResetClosesConnectionsAndNewOnesWork) {
   EXPECT_EQ(Receive(VIRTIO_VSOCK_OP_RW).payload, "again");
 }
 
+// The driver resets from its own thread, while the loop has the connections of before and those of after.
+TEST_F(VsockTest, DriverMayResetWhileConnectionsComeAndGo) {
+  constexpr uint64_t kResets = 100;
+  Activate();
+  for (uint64_t reset = 0; reset < kResets; ++reset) {
+    const UniqueFd hosts[] = {ConnectToListener(), ConnectToListener(), ConnectToListener()};
+    for (const UniqueFd& host : hosts) Say(host, "CONNECT 5000\n");
+    while (Counter("connections") < (reset + 1) * std::size(hosts)) Barrier();
+    ASSERT_TRUE(machine_.Activate(*device_, kCommonFeatures).has_value());
+  }
+  Activate();
+
+  const Stream stream = Connect();
+  Say(stream.host, "again");
+  EXPECT_EQ(Receive(VIRTIO_VSOCK_OP_RW).payload, "again");
+}
+
 // Packets no driver should send.
 
 TEST_F(VsockTest, PacketOfNoConnectionIsReset) {
