@@ -19,7 +19,7 @@ const int kTimerSignal = SIGRTMIN + 1;  // SIGRTMIN is Vcpu::Kick()'s
 // As Vcpu::Kick() from within the thread: whether the signal comes in KVM_RUN or before it, KVM_RUN returns.
 void OnTimerSignal(int, siginfo_t* info, void*) {
   // SAFETY: the value is the address of the vCPU's kvm_run, which outlives the timer.
-  static_cast<volatile kvm_run*>(info->si_value.sival_ptr)->immediate_exit = 1;
+  KickFlag(*static_cast<kvm_run*>(info->si_value.sival_ptr)).Raise();
 }
 
 }  // namespace

@@ -15,6 +15,7 @@
 #include "base/mapping.h"
 #include "base/result.h"
 #include "base/unique_fd.h"
+#include "vmm/kvm/kick_flag.h"
 
 namespace hmvm {
 
@@ -73,12 +74,15 @@ class Vm {
   size_t vcpu_mapping_bytes_;
 };
 
-// One vCPU. All calls but Kick() belong to the thread that runs it (or to any one thread before it runs).
+// One vCPU. All calls but Kick() and Signal() belong to the thread that runs it (or to any one thread before
+// it runs).
 class Vcpu {
  public:
   uint32_t index() const { return index_; }
-  // The page shared with KVM; valid fields as KVM documents for the last exit.
+  // The page shared with KVM; valid fields as KVM documents for the last exit. immediate_exit is
+  // kick_flag()'s.
   kvm_run& run() const { return *reinterpret_cast<kvm_run*>(mapping_.data()); }
+  KickFlag kick_flag() const { return KickFlag(run()); }
 
   // KVM_RUN. false: ended early by Kick() or a signal, no exit to handle. Errors: EFAULT and others, fatal.
   Result<bool> Run();

@@ -171,14 +171,14 @@ Result<int> Vm::Ioctl(unsigned long request, void* argument, const char* name) c
 Result<bool> Vcpu::Run() {
   if (::ioctl(fd_.get(), KVM_RUN, 0) == 0) return true;
   if (errno != EINTR && errno != EAGAIN) return Error{errno, "KVM_RUN of vCPU " + std::to_string(index_)};
-  run().immediate_exit = 0;
+  kick_flag().Take();
   return false;
 }
 
 void Vcpu::Kick() const {
   // First the flag, then the signal: whichever of the two the vCPU thread meets, it comes back (api.rst,
   // immediate_exit).
-  run().immediate_exit = 1;
+  kick_flag().Raise();
   Signal();
 }
 

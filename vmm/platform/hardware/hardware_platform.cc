@@ -142,7 +142,7 @@ Result<> HardwarePlatform::MakeVcpus() {
 Result<VcpuTurn> HardwarePlatform::Settle(Vcpu& vcpu) {
   // KVM completes an exit on its way in, even if it then turns back.
   for (;;) {
-    vcpu.run().immediate_exit = 1;
+    vcpu.kick_flag().Raise();
     HMVM_TRY_ASSIGN(VcpuTurn turn, RunOnce(vcpu));
     if (turn.kind != VcpuTurn::Kind::kContinue) return turn;
   }

@@ -67,7 +67,7 @@ Result<VcpuTurn> VcpuRunner::RunOnce() {
   if (!self().power.up()) {
     Wait(kOffline, 0, [this] { return self().power.up(); });
     if (!self().power.up()) {
-      vcpu_->run().immediate_exit = 0;
+      vcpu_->kick_flag().Take();
       return Turn(VcpuTurn::Kind::kInterrupted);
     }
   }
@@ -133,7 +133,7 @@ Result<VcpuTurn> VcpuRunner::Settle() {
     if (exception_under_way) {
       run.request_interrupt_window = 1;
     } else {
-      run.immediate_exit = 1;
+      vcpu_->kick_flag().Raise();
     }
     HMVM_TRY_ASSIGN(VcpuTurn turn, RunOnce());
     if (turn.kind == VcpuTurn::Kind::kEnded || !self().power.up()) return turn;
@@ -280,9 +280,9 @@ void VcpuRunner::Wait(RunstateKind why, uint64_t deadline_ns, Done done) {
   sigfillset(&all);
   ::pthread_sigmask(SIG_SETMASK, &all, &before);
   waiting_ = true;  // before the look: who makes done() true looks at this afterwards
-  const volatile __u8& kicked = vcpu_->run().immediate_exit;
+  const KickFlag kicked = vcpu_->kick_flag();
   bool slept = false;
-  while (!done() && kicked == 0) {
+  while (!done() && !kicked.raised()) {
     timespec left;
     if (deadline_ns != 0) {
       const uint64_t now = shared_.clock->NowNs();
