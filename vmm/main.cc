@@ -86,7 +86,6 @@ Result<> EnterJail(Flags& flags, int signals) {
   }
   if (!flags.jail) return {};
   if (!flags.machine.restore && !IsElf(flags.machine.kernel.fd.get())) HMVM_TRY(LoadUnpacker());
-  SettleLibrary();
   std::vector<int> files = flags.OpenFiles();
   for (const int file : flags.machine.host->OpenFiles()) files.push_back(file);
   files.push_back(signals);
@@ -101,6 +100,7 @@ Result<ExitStatus> Run(int argc, char** argv, uint64_t started_monotonic_ns) {
   HMVM_TRY_ASSIGN(Flags flags, ParseFlags(argc, argv));
   if (flags.probe) return Probe();
   if (flags.inspect.valid()) return Inspect(flags.inspect.get());
+  SettleLibrary();
   HMVM_TRY(EnterJail(flags, signals.get()));
   flags.machine.enter_role = [mode = flags.seccomp, further = flags.syscalls](ThreadRole role) -> Result<> {
     HMVM_TRY(EnterRole(role, mode, further));
