@@ -26,7 +26,7 @@
 #include "base/process.h"
 #include "bench/measure.h"
 #include "bench/runtimes.h"
-#include "security/guard/cgroup2.h"
+#include "security/cgroup.h"
 #include "security/guard/guarded_vm.h"
 #include "tests/support/machine.h"
 

@@ -93,6 +93,13 @@ class Cgroup {
   std::string device_problem_;
 };
 
+// The mount point of version 2; empty: the host has none.
+std::string FindCgroup2();
+// What the kernel's programs know a cgroup of version 2 by; `directory` is open.
+Result<uint64_t> CgroupId(int directory);
+// That of the cgroup a process is in. ENOENT: it has none.
+Result<uint64_t> CgroupIdOfProcess(int pid);
+
 // Removes what a crash left of a machine's cgroups. One with a process in it stays.
 void RemoveCgroups(const CgroupHierarchies& hierarchies, const std::string& name);
 

@@ -20,7 +20,7 @@
 
 #include "base/event_loop.h"
 #include "base/file.h"
-#include "security/guard/cgroup2.h"
+#include "security/cgroup.h"
 #include "security/guard/guard.h"
 #include "security/guard/guarded_vm.h"
 

@@ -11,7 +11,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/file.h"
-#include "security/guard/cgroup2.h"
+#include "security/cgroup.h"
 #include "security/guard/guard.h"
 #include "tests/support/container_fixture.h"
 

@@ -14,7 +14,7 @@
 #include "runtime/cli/output.h"
 #include "runtime/output/log_line.h"
 #include "runtime/supervisor/supervisor_client.h"
-#include "security/guard/cgroup2.h"
+#include "security/cgroup.h"
 #include "security/guard/guard.h"
 
 namespace hmvm {

@@ -24,7 +24,7 @@
 #include "base/file.h"
 #include "base/ttrpc/server.h"
 #include "guest/api/agent.pb.h"
-#include "security/guard/cgroup2.h"
+#include "security/cgroup.h"
 #include "vmm/api/vmm.pb.h"
 
 DEFINE_string(kernel, "", "");

@@ -13,7 +13,7 @@
 
 #include "base/file.h"
 #include "bpf/guard.h"
-#include "security/guard/cgroup2.h"
+#include "security/cgroup.h"
 #include "security/guard/event.h"
 #include "security/guard/objects.h"
 
