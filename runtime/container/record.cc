@@ -1,7 +1,6 @@
 #include "runtime/container/record.h"
 
 #include <sys/random.h>
-#include <time.h>
 
 #include <algorithm>
 #include <array>
@@ -11,6 +10,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/capabilities.h"
+#include "base/clock.h"
 
 namespace hmvm {
 namespace {
@@ -19,16 +19,8 @@ using nlohmann::json;
 
 constexpr int kVersion = 1;
 
-uint64_t ClockNs(clockid_t clock) {
-  timespec now = {};
-  ::clock_gettime(clock, &now);
-  return static_cast<uint64_t>(now.tv_sec) * 1'000'000'000 + static_cast<uint64_t>(now.tv_nsec);
-}
-
 ContainerEvent EventNow(Status status) {
-  return {.status = status,
-          .unix_ns = static_cast<int64_t>(ClockNs(CLOCK_REALTIME)),
-          .monotonic_ns = ClockNs(CLOCK_MONOTONIC)};
+  return {.status = status, .unix_ns = NowUnixNs(), .monotonic_ns = NowMonotonicNs()};
 }
 
 json EncodeIdentity(const ProcessIdentity& identity) {

@@ -1,21 +1,14 @@
 #include "runtime/events/event.h"
 
-#include <time.h>
-
 #include <nlohmann/json.hpp>
 
+#include "base/clock.h"
 #include "runtime/output/log_line.h"
 
 namespace hmvm {
 namespace {
 
 using Json = nlohmann::ordered_json;
-
-uint64_t ClockNs(clockid_t clock) {
-  timespec now = {};
-  ::clock_gettime(clock, &now);
-  return static_cast<uint64_t>(now.tv_sec) * 1'000'000'000 + static_cast<uint64_t>(now.tv_nsec);
-}
 
 bool Take(const Json& object, const char* key, std::string& out) {
   const auto found = object.find(key);
@@ -35,8 +28,8 @@ bool Take(const Json& object, const char* key, Number& out) {
 }  // namespace
 
 Event NewEvent(std::string action, std::string id, std::string name, std::string image) {
-  return {.unix_ns = static_cast<int64_t>(ClockNs(CLOCK_REALTIME)),
-          .monotonic_ns = ClockNs(CLOCK_MONOTONIC),
+  return {.unix_ns = NowUnixNs(),
+          .monotonic_ns = NowMonotonicNs(),
           .action = std::move(action),
           .id = std::move(id),
           .name = std::move(name),

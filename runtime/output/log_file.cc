@@ -1,19 +1,12 @@
 #include "runtime/output/log_file.h"
 
-#include <time.h>
-
 #include <algorithm>
 
+#include "base/clock.h"
 #include "base/file.h"
 
 namespace hmvm {
 namespace {
-
-int64_t NowUnixNs() {
-  timespec now = {};
-  ::clock_gettime(CLOCK_REALTIME, &now);
-  return int64_t{now.tv_sec} * 1'000'000'000 + now.tv_nsec;
-}
 
 size_t Index(OutputStream stream) { return stream == OutputStream::kStdout ? 0 : 1; }
 

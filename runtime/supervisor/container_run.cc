@@ -1,10 +1,10 @@
 #include "runtime/supervisor/container_run.h"
 
 #include <fcntl.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "base/capabilities.h"
+#include "base/clock.h"
 #include "base/file.h"
 #include "runtime/container/process_config.h"
 #include "runtime/supervisor/personality.h"
@@ -36,12 +36,6 @@ int CodeOfStartError(const Error& error) {
   if (error.code == ENOENT) return kNotFound;
   if (error.code == EACCES || error.code == EINVAL) return kCannotExecute;
   return kHmvmFailed;
-}
-
-uint64_t MonotonicNs() {
-  timespec now = {};
-  ::clock_gettime(CLOCK_MONOTONIC, &now);
-  return static_cast<uint64_t>(now.tv_sec) * 1'000'000'000 + static_cast<uint64_t>(now.tv_nsec);
 }
 
 std::optional<StdioPumps::Options::Streams> StreamsOf(const std::optional<SnapshotContainer>& resumed) {
@@ -99,7 +93,7 @@ Result<> ContainerRun::StartMachine(bool boot) {
   HMVM_TRY_ASSIGN(machine_, Machine::Start(loop_, options_.id, options_.config, files_, boot,
                                            std::move(vsock), options_.guard, [this] { OnMachineEnd(); }));
   agent_ = std::make_unique<AgentClient>(machine_->TakeAgentSocket());
-  start_times_.vmm_started = MonotonicNs();
+  start_times_.vmm_started = NowMonotonicNs();
   return {};
 }
 
@@ -160,7 +154,7 @@ ContainerRun::Outcome ContainerRun::DriveFirstProcess() {
     outcome.restore_failed = restored_;
     return outcome;
   }
-  start_times_.agent_answered = MonotonicNs();
+  start_times_.agent_answered = NowMonotonicNs();
   if (restored_) files_.snapshot->note_whole();  // else the guest would not have run
   agent::v1::CreateContainerRequest create;
   create.set_container_id(options_.id);
@@ -176,7 +170,7 @@ ContainerRun::Outcome ContainerRun::DriveFirstProcess() {
   if (auto created = agent_->CreateContainer(create); !created.has_value()) {
     return FailedBy(Wrap("make the container in the guest", created.error()));
   }
-  start_times_.container_made = MonotonicNs();
+  start_times_.container_made = NowMonotonicNs();
   if (auto set = SetGuestClock(adjust_clock_); !set.has_value()) {
     return FailedBy(Wrap("set the guest's clock", set.error()));
   }
@@ -214,7 +208,7 @@ ContainerRun::Outcome ContainerRun::Resume() {
 }
 
 ContainerRun::Outcome ContainerRun::AwaitFirstProcess() {
-  start_times_.process_started = MonotonicNs();
+  start_times_.process_started = NowMonotonicNs();
   loop_.Post([this, alive = std::weak_ptr(alive_)] {
     if (!alive.expired()) options_.on_running();
   });

@@ -7,27 +7,22 @@
 #include <cstdlib>
 #include <optional>
 
+#include "base/clock.h"
+
 namespace hmvm {
 namespace {
 
-constexpr int64_t kNsPerSecond = 1'000'000'000;
 constexpr int kMostRoundTrips = 8;
 constexpr int64_t kSureEnoughNs = 250'000;
-
-int64_t RealtimeNs() {
-  timespec now;
-  ::clock_gettime(CLOCK_REALTIME, &now);
-  return int64_t{now.tv_sec} * kNsPerSecond + now.tv_nsec;
-}
 
 }  // namespace
 
 Result<ClockDifference> MeasureGuestClock(const AdjustGuestClock& adjust) {
   std::optional<ClockDifference> best;
   for (int i = 0; i < kMostRoundTrips; ++i) {
-    const int64_t before = RealtimeNs();
+    const int64_t before = NowUnixNs();
     HMVM_TRY_ASSIGN(const agent::v1::AdjustClockResponse guest, adjust(0));
-    const int64_t round_trip = RealtimeNs() - before;
+    const int64_t round_trip = NowUnixNs() - before;
     if (best.has_value() && round_trip / 2 >= best->uncertainty_ns) continue;
     best = {.ahead_ns = before + round_trip / 2 - guest.realtime_ns(), .uncertainty_ns = round_trip / 2};
     if (best->uncertainty_ns <= kSureEnoughNs) break;

@@ -1,19 +1,13 @@
 #include "runtime/supervisor/guest_clock.h"
 
-#include <time.h>
-
 #include <cstdlib>
 
 #include <gtest/gtest.h>
 
+#include "base/clock.h"
+
 namespace hmvm {
 namespace {
-
-int64_t HostNs() {
-  timespec now;
-  ::clock_gettime(CLOCK_REALTIME, &now);
-  return int64_t{now.tv_sec} * 1'000'000'000 + now.tv_nsec;
-}
 
 // A guest whose clock is `ahead_ns` ahead of the host's, and whose first `slow` answers take a while.
 struct FakeGuest {
@@ -26,7 +20,7 @@ struct FakeGuest {
       ahead_ns += step_ns;
       if (step_ns != 0) ++steps;
       agent::v1::AdjustClockResponse response;
-      response.set_realtime_ns(HostNs() + ahead_ns);
+      response.set_realtime_ns(NowUnixNs() + ahead_ns);
       if (slow-- > 0) {
         const timespec while_it_boots = {.tv_sec = 0, .tv_nsec = 50'000'000};
         ::nanosleep(&while_it_boots, nullptr);

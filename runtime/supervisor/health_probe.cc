@@ -2,22 +2,16 @@
 
 #include <poll.h>
 #include <signal.h>
-#include <time.h>
 
 #include <algorithm>
 
+#include "base/clock.h"
 #include "runtime/supervisor/streams.h"
 
 namespace hmvm {
 namespace {
 
 using Clock = std::chrono::steady_clock;
-
-int64_t NowUnixNs() {
-  timespec now = {};
-  ::clock_gettime(CLOCK_REALTIME, &now);
-  return int64_t{now.tv_sec} * 1'000'000'000 + now.tv_nsec;
-}
 
 int MillisecondsTo(Clock::time_point deadline) {
   const auto left = std::chrono::ceil<std::chrono::milliseconds>(deadline - Clock::now());

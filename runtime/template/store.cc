@@ -12,6 +12,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "base/clock.h"
 #include "base/file.h"
 #include "runtime/container/process_identity.h"
 
@@ -33,12 +34,6 @@ bool IsTemplateId(const std::string& name) {
 }
 
 int64_t UnixNs(const timespec& time) { return int64_t{time.tv_sec} * 1'000'000'000 + time.tv_nsec; }
-
-int64_t NowUnixNs() {
-  timespec now = {};
-  ::clock_gettime(CLOCK_REALTIME, &now);
-  return UnixNs(now);
-}
 
 Result<> MakeFolder(const std::string& path) {
   std::error_code error;

@@ -8,7 +8,6 @@
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
 #include <cstdio>
@@ -19,6 +18,7 @@
 
 #include <gflags/gflags.h>
 
+#include "base/clock.h"
 #include "base/event_loop.h"
 #include "base/fd_channel.h"
 #include "base/file.h"
@@ -236,10 +236,8 @@ class FakeGuest {
         });
     server_.Handle<api::AdjustClockRequest, api::AdjustClockResponse>(
         kAgent, "AdjustClock", [](const auto&, auto respond) {
-          timespec now;  // the guest's clock is the host's: nothing to adjust
-          ::clock_gettime(CLOCK_REALTIME, &now);
           api::AdjustClockResponse response;
-          response.set_realtime_ns(int64_t{now.tv_sec} * 1'000'000'000 + now.tv_nsec);
+          response.set_realtime_ns(NowUnixNs());  // the guest's clock is the host's: nothing to adjust
           respond(std::move(response));
         });
     server_.Handle<api::StartProcessRequest, api::StartProcessResponse>(
