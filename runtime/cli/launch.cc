@@ -26,19 +26,15 @@ constexpr int kOutputClosed = 128 + SIGPIPE;
 
 // A descriptor that the user's shell or script left open must not live as long as the container.
 void CloseAllBut(const SupervisorInput& input) {
-  std::vector<int> kept = {STDERR_FILENO,
-                           input.files.kernel.get(),
-                           input.files.initrd.get(),
-                           input.files.rootfs.get(),
-                           input.client.get(),
-                           input.client_streams.in.get(),
-                           input.client_streams.out.get(),
-                           input.client_streams.err.get()};
-  if (input.files.snapshot.has_value()) {
-    kept.push_back(input.files.snapshot->state.get());
-    kept.push_back(input.files.snapshot->archive.get());
-    kept.push_back(input.files.snapshot->working_set.get());
-    for (const UniqueFd& memory : input.files.snapshot->memory) kept.push_back(memory.get());
+  const MachineFiles& files = input.container.files;
+  const ClientStreams& streams = input.container.client_streams;
+  std::vector<int> kept = {STDERR_FILENO,      files.kernel.get(), files.initrd.get(), files.rootfs.get(),
+                           input.client.get(), streams.in.get(),   streams.out.get(),  streams.err.get()};
+  if (files.snapshot.has_value()) {
+    kept.push_back(files.snapshot->state.get());
+    kept.push_back(files.snapshot->archive.get());
+    kept.push_back(files.snapshot->working_set.get());
+    for (const UniqueFd& memory : files.snapshot->memory) kept.push_back(memory.get());
   }
   std::sort(kept.begin(), kept.end());
   for (size_t i = 0; i < kept.size(); ++i) {
@@ -237,13 +233,13 @@ Result<Launch> Launch::Prepare(Attach attach, bool terminal) {
 
 Result<int> Launch::Go(const ContainerStore& store, const ContainerRecord& record, MachineFiles files,
                        const std::string& started, std::optional<SnapshotContainer> resumed) && {
-  SupervisorInput input{.store = store,
-                        .record = record,
-                        .files = std::move(files),
-                        .resumed = std::move(resumed),
-                        .window = WindowSizeOf(STDIN_FILENO),
-                        .client = std::move(theirs_),
-                        .client_streams = std::move(their_streams_)};
+  SupervisorInput input{.container = {.store = store,
+                                      .record = record,
+                                      .files = std::move(files),
+                                      .resumed = std::move(resumed),
+                                      .window = WindowSizeOf(STDIN_FILENO),
+                                      .client_streams = std::move(their_streams_)},
+                        .client = std::move(theirs_)};
   const pid_t child = ::fork();
   if (child == 0) BecomeSupervisor(std::move(input), self_);
   if (child < 0) return Error{errno, "fork"};

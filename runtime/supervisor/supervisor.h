@@ -1,25 +1,16 @@
+// The process that owns one container: its event loop, the container's life, and who may ask what of it.
 #pragma once
 
-#include <optional>
+#include <functional>
 
-#include "base/result.h"
-#include "guest/api/agent.pb.h"
-#include "runtime/container/record.h"
-#include "runtime/container/store.h"
-#include "runtime/snapshot/store.h"
-#include "runtime/supervisor/machine.h"
-#include "runtime/supervisor/stdio_pumps.h"
+#include "base/unique_fd.h"
+#include "runtime/supervisor/container_life.h"
 
 namespace hmvm {
 
 struct SupervisorInput {
-  ContainerStore store;
-  ContainerRecord record;  // in the store: Created, or Starting when it was claimed
-  MachineFiles files;
-  std::optional<SnapshotContainer> resumed;  // what the snapshot in `files` is of, for the first run
-  agent::v1::WindowSize window;              // of the client's terminal
-  UniqueFd client;               // connected socket of the command that waits; served supervisor.proto
-  ClientStreams client_streams;  // to the first run only: a client does not stay for a restart
+  ContainerToRun container;
+  UniqueFd client;  // connected socket of the command that waits; served supervisor.proto
 };
 
 // Owns one container's life from its start to its end, restarts included, in the calling process, which is
