@@ -19,6 +19,18 @@ Result<> Print(const std::string& text) {
   return {};
 }
 
+Result<int> ForEach(const std::vector<std::string>& names,
+                    const std::function<Result<>(const std::string&)>& act) {
+  int exit_code = 0;
+  for (const std::string& name : names) {
+    if (auto done = act(name); !done.has_value()) {
+      PrintError(done.error().Message());
+      exit_code = kExitFailed;
+    }
+  }
+  return exit_code;
+}
+
 Result<int> Execute(const Folders&, const HelpText& help) {
   HMVM_TRY(Print(help.text));
   return 0;

@@ -19,8 +19,6 @@ namespace {
 
 using nlohmann::ordered_json;
 
-constexpr size_t kShortId = 12;
-
 // That the guard came or went belongs into the log of what it has met.
 Result<> Enter(const Folders& folders, const std::string& event, const std::string& version) {
   std::error_code error;

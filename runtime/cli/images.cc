@@ -16,8 +16,6 @@ namespace {
 
 using nlohmann::ordered_json;
 
-constexpr size_t kShortId = 12;
-
 std::string ShortId(const Image& image) {
   constexpr std::string_view kPrefix = "sha256:";
   const size_t begin = image.id.starts_with(kPrefix) ? kPrefix.size() : 0;
@@ -72,10 +70,7 @@ Result<int> Execute(const Folders& folders, const ImagesOptions& options) {
     }
   }
   for (const Error& error : broken) PrintError(error.Message());
-  const auto replace = ordered_json::error_handler_t::replace;
-  HMVM_TRY(Print(options.quiet  ? ids
-                 : options.json ? list.dump(2, ' ', false, replace) + "\n"
-                                : table.Format()));
+  HMVM_TRY(Print(options.quiet ? ids : options.json ? FormatJson(list) : table.Format()));
   return broken.empty() ? 0 : kExitFailed;
 }
 

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include <nlohmann/json.hpp>
+
 #include "base/escape.h"
 
 namespace hmvm {
@@ -43,6 +45,10 @@ std::string FormatCommand(const std::vector<std::string>& args, size_t limit) {
     if (line.size() > limit) break;
   }
   return Escape(line, limit);
+}
+
+std::string FormatJson(const nlohmann::ordered_json& value) {
+  return value.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n";
 }
 
 }  // namespace hmvm

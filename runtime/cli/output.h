@@ -4,7 +4,12 @@
 #include <string>
 #include <vector>
 
+#include <nlohmann/json_fwd.hpp>
+
 namespace hmvm {
+
+// So many characters of an id are enough for people.
+constexpr size_t kShortId = 12;
 
 // Rows of text under headings, each column as wide as its widest cell, three spaces between.
 class Table {
@@ -22,5 +27,8 @@ std::string FormatAge(int64_t age_ns);
 
 // Arguments as one line, those with blanks in quotes, cut after `limit` characters.
 std::string FormatCommand(const std::vector<std::string>& args, size_t limit);
+
+// Any bytes as JSON text, a line: what is no UTF-8 is replaced.
+std::string FormatJson(const nlohmann::ordered_json& value);
 
 }  // namespace hmvm

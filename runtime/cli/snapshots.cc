@@ -1,11 +1,11 @@
 // `hmvm snapshot ...`, `hmvm restore`, `hmvm fork`.
-#include <time.h>
 #include <unistd.h>
 
 #include <filesystem>
 
 #include <nlohmann/json.hpp>
 
+#include "base/clock.h"
 #include "base/file.h"
 #include "base/process.h"
 #include "base/size.h"
@@ -22,12 +22,6 @@ namespace hmvm {
 namespace {
 
 using nlohmann::ordered_json;
-
-int64_t NowUnixNs() {
-  timespec now = {};
-  ::clock_gettime(CLOCK_REALTIME, &now);
-  return int64_t{now.tv_sec} * 1'000'000'000 + now.tv_nsec;
-}
 
 // A word with a '/' is the path of an exported snapshot, as a name can't have one.
 bool IsPath(const std::string& word) { return word.find('/') != std::string::npos; }
@@ -229,10 +223,7 @@ Result<int> Execute(const Folders& folders, const SnapshotLsOptions& options) {
                FormatAge(NowUnixNs() - info.taken_unix_ns) + " ago", FormatSize(info.disk_bytes)});
     if (!info.problem.empty()) PrintError(info.problem);
   }
-  const auto replace = ordered_json::error_handler_t::replace;
-  HMVM_TRY(Print(options.quiet  ? names
-                 : options.json ? list.dump(2, ' ', false, replace) + "\n"
-                                : table.Format()));
+  HMVM_TRY(Print(options.quiet ? names : options.json ? FormatJson(list) : table.Format()));
   return 0;
 }
 
@@ -251,7 +242,7 @@ Result<int> Execute(const Folders& folders, const SnapshotInspectOptions& option
     all["chain"] = ChainOf(info);
     HMVM_TRY_ASSIGN(all["machine"], InspectMachine(installation, snapshots.Folder(options.name)));
   }
-  HMVM_TRY(Print(all.dump(2, ' ', false, ordered_json::error_handler_t::replace) + "\n"));
+  HMVM_TRY(Print(FormatJson(all)));
   return 0;
 }
 

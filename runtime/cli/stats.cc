@@ -11,6 +11,7 @@
 #include "base/size.h"
 #include "runtime/cli/commands.h"
 #include "runtime/cli/output.h"
+#include "runtime/cli/running.h"
 #include "runtime/supervisor/supervisor_client.h"
 
 namespace hmvm {
@@ -24,16 +25,8 @@ struct Sample {
   api::StatsResponse stats;
 };
 
-Result<SupervisorClient> ConnectTo(const ContainerStore& store, const ContainerRecord& record) {
-  const Error not_running{0, "container '" + record.name + "' is not running"};
-  if (!record.live()) return not_running;
-  auto client = SupervisorClient::Connect(store, record.id);
-  if (!client.has_value()) return not_running;
-  return client;
-}
-
 Result<Sample> Measure(const ContainerStore& store, const ContainerRecord& record) {
-  HMVM_TRY_ASSIGN(SupervisorClient client, ConnectTo(store, record));
+  HMVM_TRY_ASSIGN(SupervisorClient client, ConnectToRunning(store, record));
   auto stats = client.Stats();
   if (!stats.has_value()) return Error{0, stats.error().what};
   return Sample{record, std::move(*stats)};
@@ -166,7 +159,7 @@ Result<int> Execute(const Folders& folders, const StatsOptions& options) {
 Result<int> Execute(const Folders& folders, const TopOptions& options) {
   HMVM_TRY_ASSIGN(const ContainerStore store, folders.OpenContainers());
   HMVM_TRY_ASSIGN(const ContainerRecord record, store.Find(options.container));
-  HMVM_TRY_ASSIGN(SupervisorClient client, ConnectTo(store, record));
+  HMVM_TRY_ASSIGN(SupervisorClient client, ConnectToRunning(store, record));
   const auto list = client.ListProcesses();
   if (!list.has_value()) return Error{0, list.error().what};
   Table table({"UID", "PID", "PPID", "RSS", "TIME", "CMD"});
@@ -181,8 +174,7 @@ Result<int> Execute(const Folders& folders, const TopOptions& options) {
                          {"cpu_ns", info.cpu_ns()},
                          {"command", info.command()}});
   }
-  HMVM_TRY(Print(options.json ? processes.dump(2, ' ', false, ordered_json::error_handler_t::replace) + "\n"
-                              : table.Format()));
+  HMVM_TRY(Print(options.json ? FormatJson(processes) : table.Format()));
   return 0;
 }
 

@@ -1,10 +1,9 @@
 // `hmvm template build`, `hmvm template ls`, `hmvm template rm`.
-#include <time.h>
-
 #include <filesystem>
 
 #include <nlohmann/json.hpp>
 
+#include "base/clock.h"
 #include "base/size.h"
 #include "runtime/cli/commands.h"
 #include "runtime/cli/installation.h"
@@ -17,13 +16,7 @@ namespace {
 
 using nlohmann::ordered_json;
 
-constexpr size_t kShortId = 12;
-
-std::string Age(int64_t since_unix_ns) {
-  timespec now = {};
-  ::clock_gettime(CLOCK_REALTIME, &now);
-  return FormatAge(int64_t{now.tv_sec} * 1'000'000'000 + now.tv_nsec - since_unix_ns);
-}
+std::string Age(int64_t since_unix_ns) { return FormatAge(NowUnixNs() - since_unix_ns); }
 
 ordered_json Details(const TemplateInfo& info) {
   return {{"id", info.id},
@@ -84,10 +77,7 @@ Result<int> Execute(const Folders& folders, const TemplateLsOptions& options) {
                Age(info.built_unix_ns) + " ago", Age(info.used_unix_ns) + " ago", FormatSize(info.disk_bytes),
                info.stale ? "stale" : "current"});
   }
-  const auto replace = ordered_json::error_handler_t::replace;
-  HMVM_TRY(Print(options.quiet  ? ids
-                 : options.json ? list.dump(2, ' ', false, replace) + "\n"
-                                : table.Format()));
+  HMVM_TRY(Print(options.quiet ? ids : options.json ? FormatJson(list) : table.Format()));
   return 0;
 }
 

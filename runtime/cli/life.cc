@@ -1,0 +1,144 @@
+// The commands that change how containers live: pause, resume, stop, kill, rm, wait.
+#include <poll.h>
+#include <signal.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "runtime/cli/commands.h"
+#include "runtime/cli/running.h"
+#include "runtime/supervisor/supervisor_client.h"
+
+namespace hmvm {
+namespace {
+
+namespace api = supervisor::v1;
+
+// How long a supervisor gets to end a container that is removed by force, before it is killed itself.
+constexpr std::chrono::seconds kForceLimit{10};
+
+// Blocks until the process ends; false when the time is over before.
+bool WaitForEnd(const UniqueFd& pidfd, int timeout_ms) {
+  pollfd ended{.fd = pidfd.get(), .events = POLLIN, .revents = 0};
+  int got = 0;
+  do {
+    got = ::poll(&ended, 1, timeout_ms);
+  } while (got < 0 && errno == EINTR);
+  return got > 0;
+}
+
+void KillAndWait(const ProcessIdentity& identity) {
+  const UniqueFd pidfd = OpenProcess(identity);
+  if (!pidfd.valid()) return;
+  ::syscall(SYS_pidfd_send_signal, pidfd.get(), SIGKILL, nullptr, 0);
+  WaitForEnd(pidfd, -1);
+}
+
+// Pause and Resume: `call` to each container's supervisor.
+Result<int> AskEach(const Folders& folders, const std::vector<std::string>& names, Status wanted,
+                    Result<> (SupervisorClient::*call)()) {
+  HMVM_TRY_ASSIGN(const ContainerStore store, folders.OpenContainers());
+  return ForEach(names, [&](const std::string& name) -> Result<> {
+    HMVM_TRY_ASSIGN(const ContainerRecord record, store.Find(name));
+    if (!record.live())
+      return Error{0, "container '" + record.name + "' " + WhyIllegal(record.status(), wanted)};
+    HMVM_TRY_ASSIGN(SupervisorClient supervisor, ConnectToRunning(store, record));
+    if (auto done = (supervisor.*call)(); !done.has_value()) {
+      if (done.error().code == ECONNRESET) return Error{0, "container '" + record.name + "' has ended"};
+      return Error{0, done.error().what};
+    }
+    return Print(name + "\n");
+  });
+}
+
+}  // namespace
+
+Result<int> Execute(const Folders& folders, const PauseOptions& options) {
+  return AskEach(folders, options.containers, Status::kPausing, &SupervisorClient::Pause);
+}
+
+Result<int> Execute(const Folders& folders, const ResumeOptions& options) {
+  return AskEach(folders, options.containers, Status::kResuming, &SupervisorClient::Resume);
+}
+
+Result<> StopContainer(const ContainerStore& store, const ContainerRecord& record, uint32_t timeout_s) {
+  if (!record.live()) return {};
+  auto supervisor = SupervisorClient::Connect(store, record.id);
+  // It has ended since we read its state.
+  if (!supervisor.has_value()) return {};
+  auto stopped = supervisor->Stop(uint64_t{timeout_s} * 1000);
+  if (!stopped.has_value() && stopped.error().code != ECONNRESET) return stopped.error();
+  return {};
+}
+
+Result<int> Execute(const Folders& folders, const StopOptions& options) {
+  HMVM_TRY_ASSIGN(const ContainerStore store, folders.OpenContainers());
+  return ForEach(options.containers, [&](const std::string& name) -> Result<> {
+    HMVM_TRY_ASSIGN(const ContainerRecord record, store.Find(name));
+    HMVM_TRY(StopContainer(store, record, options.timeout_s));
+    return Print(name + "\n");
+  });
+}
+
+Result<int> Execute(const Folders& folders, const KillOptions& options) {
+  HMVM_TRY_ASSIGN(const ContainerStore store, folders.OpenContainers());
+  return ForEach(options.containers, [&](const std::string& name) -> Result<> {
+    HMVM_TRY_ASSIGN(const ContainerRecord record, store.Find(name));
+    HMVM_TRY_ASSIGN(SupervisorClient supervisor, ConnectToRunning(store, record));
+    if (auto sent = supervisor.Signal("", options.signal); !sent.has_value()) {
+      if (sent.error().code == ECONNRESET) return Error{0, "container '" + record.name + "' has ended"};
+      return Wrap("container '" + record.name + "'", sent.error());
+    }
+    return Print(name + "\n");
+  });
+}
+
+Result<> RemoveByForce(const ContainerStore& store, const ContainerRecord& record) {
+  // Its supervisor can tell those who wait how it ended, if it still listens.
+  if (auto supervisor = SupervisorClient::Connect(store, record.id); supervisor.has_value()) {
+    (void)supervisor->Stop(0, kForceLimit);
+    if (const UniqueFd pidfd = OpenProcess(record.owner); pidfd.valid()) WaitForEnd(pidfd, 1000);
+  }
+  KillAndWait(record.owner);
+  KillAndWait(record.vmm);
+  return store.Remove(record.id);
+}
+
+Result<int> Execute(const Folders& folders, const RmOptions& options) {
+  HMVM_TRY_ASSIGN(const ContainerStore store, folders.OpenContainers());
+  return ForEach(options.containers, [&](const std::string& name) -> Result<> {
+    HMVM_TRY_ASSIGN(const ContainerStore::Entry entry, store.FindEntry(name));
+    const ContainerRecord& record = entry.record;
+    if (options.force) {
+      HMVM_TRY(RemoveByForce(store, record));
+    } else if (!entry.problem.empty()) {
+      return Error{0, entry.problem + "; `hmvm rm -f` removes the container"};
+    } else if (record.live()) {
+      return Error{0, "container '" + record.name + "' is " + std::string(StatusName(record.status())) +
+                          ": stop it first, or use rm -f"};
+    } else {
+      HMVM_TRY(store.Remove(record.id));
+    }
+    return Print(name + "\n");
+  });
+}
+
+Result<int> Execute(const Folders& folders, const WaitOptions& options) {
+  HMVM_TRY_ASSIGN(const ContainerStore store, folders.OpenContainers());
+  return ForEach(options.containers, [&](const std::string& name) -> Result<> {
+    HMVM_TRY_ASSIGN(ContainerRecord record, store.Find(name));
+    if (record.live()) {
+      const UniqueFd owner = OpenProcess(record.owner);
+      auto supervisor = SupervisorClient::Connect(store, record.id);
+      if (supervisor.has_value()) {
+        const auto answer = supervisor->Wait(api::WaitRequest::STOPPED);
+        if (answer.has_value()) return Print(std::to_string(answer->exit_code()) + "\n");
+      }
+      // Without an answer it has ended, well or not: the state file tells once its process is gone.
+      if (owner.valid()) WaitForEnd(owner, -1);
+      HMVM_TRY_ASSIGN(record, store.Load(record.id));
+    }
+    return Print(std::to_string(record.exit_code) + "\n");
+  });
+}
+
+}  // namespace hmvm
