@@ -9,6 +9,7 @@
 #include <system_error>
 
 #include "base/file.h"
+#include "base/folder.h"
 #include "security/cgroup.h"
 
 namespace hmvm {
@@ -26,13 +27,6 @@ Result<> MakeFolders(const std::string& path) {
   fs::create_directories(path, error);
   ::umask(old_mask);
   if (error) return Error{error.value(), "create folder '" + path + "'"};
-  return {};
-}
-
-Result<> RemoveTree(const std::string& path) {
-  std::error_code error;
-  fs::remove_all(path, error);
-  if (error) return Error{error.value(), "remove folder '" + path + "'"};
   return {};
 }
 

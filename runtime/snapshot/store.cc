@@ -15,6 +15,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/file.h"
+#include "base/folder.h"
 
 namespace hmvm {
 namespace {
@@ -39,20 +40,6 @@ std::string Dump(const ordered_json& json) {
 uint64_t Checksum(const ordered_json& json) {
   const std::string text = Dump(json);
   return XXH3_64bits(text.data(), text.size());
-}
-
-Result<> MakeFolder(const std::string& path) {
-  std::error_code error;
-  fs::create_directories(path, error);
-  if (error) return Error{error.value(), "create folder '" + path + "'"};
-  // A guest's memory is nobody else's to look at.
-  if (::chmod(path.c_str(), 0700) < 0) return Error{errno, "protect folder '" + path + "'"};
-  return {};
-}
-
-void RemoveTree(const std::string& path) {
-  std::error_code ignored;
-  fs::remove_all(path, ignored);
 }
 
 // The memory files of a snapshot, in the order of the chain.
@@ -137,7 +124,7 @@ SnapshotStore::Draft::Draft(Draft&& other) noexcept
       lock_(std::move(other.lock_)) {}
 
 SnapshotStore::Draft::~Draft() {
-  if (store_ != nullptr) RemoveTree(folder_);
+  if (store_ != nullptr) (void)RemoveTree(folder_);  // what stays goes with the next Sweep()
 }
 
 Result<> SnapshotStore::Draft::BuildUpon(const std::string& parent) const {
@@ -169,14 +156,14 @@ Result<> SnapshotStore::Draft::Commit(const std::string& name) const {
 }
 
 Result<SnapshotStore::Draft> SnapshotStore::Begin() const {
-  HMVM_TRY(MakeFolder(folder_));
+  HMVM_TRY(MakePrivateFolder(folder_));  // a guest's memory is nobody else's to look at
   HMVM_TRY_ASSIGN(const UniqueFd store_lock, Sweep());
   std::string folder = folder_ + "/" + kDraftPrefix + "XXXXXX";
   if (::mkdtemp(folder.data()) == nullptr) return Error{errno, "create a folder in '" + folder_ + "'"};
   HMVM_TRY_ASSIGN(UniqueFd lock, OpenFile(folder, O_RDONLY | O_DIRECTORY));
   if (::flock(lock.get(), LOCK_EX | LOCK_NB) < 0) return Error{errno, "lock '" + folder + "'"};
   Draft draft(*this, std::move(folder), std::move(lock));
-  HMVM_TRY(MakeFolder(draft.folder()));
+  HMVM_TRY(MakePrivateFolder(draft.folder()));
   return draft;
 }
 
@@ -192,7 +179,7 @@ Result<UniqueFd> SnapshotStore::Sweep() const {
   }
   for (const std::string& draft : drafts) {
     const auto lock = OpenFile(draft, O_RDONLY | O_DIRECTORY);
-    if (lock.has_value() && ::flock(lock->get(), LOCK_EX | LOCK_NB) == 0) RemoveTree(draft);
+    if (lock.has_value() && ::flock(lock->get(), LOCK_EX | LOCK_NB) == 0) (void)RemoveTree(draft);
   }
   return store_lock;
 }
@@ -270,14 +257,11 @@ Result<> SnapshotStore::Remove(const std::string& name) const {
   HMVM_TRY(CheckThere(name));
   HMVM_TRY_ASSIGN(const UniqueFd store_lock, Sweep());
   const std::string doomed = folder_ + "/" + kDraftPrefix + "rm-" + name;
-  RemoveTree(doomed);
+  (void)RemoveTree(doomed);  // of an earlier one; where it stays, rename() says so
   if (::rename(Folder(name).c_str(), doomed.c_str()) < 0) {
     return Error{errno, "remove folder '" + Folder(name) + "'"};
   }
-  std::error_code error;
-  fs::remove_all(doomed, error);
-  if (error) return Error{error.value(), "remove folder '" + doomed + "'"};
-  return {};
+  return RemoveTree(doomed);
 }
 
 }  // namespace hmvm

@@ -14,6 +14,7 @@
 
 #include "base/clock.h"
 #include "base/file.h"
+#include "base/folder.h"
 #include "runtime/container/process_identity.h"
 
 namespace hmvm {
@@ -34,20 +35,6 @@ bool IsTemplateId(const std::string& name) {
 }
 
 int64_t UnixNs(const timespec& time) { return int64_t{time.tv_sec} * 1'000'000'000 + time.tv_nsec; }
-
-Result<> MakeFolder(const std::string& path) {
-  std::error_code error;
-  fs::create_directories(path, error);
-  if (error) return Error{error.value(), "create folder '" + path + "'"};
-  // A guest's memory is nobody else's to look at.
-  if (::chmod(path.c_str(), 0700) < 0) return Error{errno, "protect folder '" + path + "'"};
-  return {};
-}
-
-void RemoveTree(const std::string& path) {
-  std::error_code ignored;
-  fs::remove_all(path, ignored);
-}
 
 std::string Encode(const TemplateKey& key, int64_t built_unix_ns) {
   const TemplateMachine& machine = key.machine;
@@ -119,13 +106,13 @@ void TemplateStore::NoteWhole(const std::string& id, int memory) const {
 }
 
 Result<TemplateStore::Draft> TemplateStore::Begin(const TemplateKey& key) const {
-  HMVM_TRY(MakeFolder(folder_));
+  HMVM_TRY(MakePrivateFolder(folder_));  // a guest's memory is nobody else's to look at
   HMVM_TRY_ASSIGN(UniqueFd lock, OpenFile(folder_, O_RDONLY | O_DIRECTORY));
   if (::flock(lock.get(), LOCK_EX | LOCK_NB) < 0) {
     return Error{errno == EWOULDBLOCK ? EAGAIN : errno, "lock '" + folder_ + "'"};
   }
-  RemoveTree(DraftFolder());  // what a killed process left
-  HMVM_TRY(MakeFolder(DraftFolder()));
+  (void)RemoveTree(DraftFolder());  // what a killed process left
+  HMVM_TRY(MakePrivateFolder(DraftFolder()));
   Draft draft(*this, key, std::move(lock));
   HMVM_TRY_ASSIGN(draft.machine_, OpenFile(DraftFolder() + kMachine, O_RDWR | O_CREAT | O_EXCL, 0600));
   HMVM_TRY_ASSIGN(draft.memory_, OpenFile(DraftFolder() + kMemory, O_RDWR | O_CREAT | O_EXCL, 0600));
@@ -143,14 +130,14 @@ TemplateStore::Draft::Draft(Draft&& other) noexcept
       memory_(std::move(other.memory_)) {}
 
 TemplateStore::Draft::~Draft() {
-  if (store_ != nullptr) RemoveTree(store_->DraftFolder());
+  if (store_ != nullptr) (void)RemoveTree(store_->DraftFolder());  // what stays goes with the next Begin()
 }
 
 // Not fsynced: a template that a crash of the host has torn is refused by its checksums, and built again.
 Result<> TemplateStore::Draft::Commit() {
   HMVM_TRY(WriteFileAtomic(store_->DraftFolder() + kInfo, Encode(key_, NowUnixNs()), 0600));
   const std::string folder = store_->Folder(key_.id);
-  RemoveTree(folder);
+  (void)RemoveTree(folder);  // where it stays, rename() says so
   if (::rename(store_->DraftFolder().c_str(), folder.c_str()) < 0)
     return Error{errno, "create folder '" + folder + "'"};
   std::exchange(store_, nullptr)->MakeRoom(key_.id);
@@ -166,7 +153,7 @@ void TemplateStore::MakeRoom(const std::string& newest) const {
     if (!info.stale && kept < kMaxTemplates) {
       ++kept;
     } else {
-      RemoveTree(Folder(info.id));
+      (void)RemoveTree(Folder(info.id));  // what stays goes with the next
     }
   }
 }
@@ -208,10 +195,7 @@ Result<TemplateInfo> TemplateStore::Read(const std::string& id) const {
 Result<> TemplateStore::Remove(const std::string& id) const {
   if (!IsTemplateId(id) || ::access(Folder(id).c_str(), F_OK) < 0)
     return Error{ENOENT, "template '" + id + "'"};
-  std::error_code error;
-  fs::remove_all(Folder(id), error);
-  if (error) return Error{error.value(), "remove folder '" + Folder(id) + "'"};
-  return {};
+  return RemoveTree(Folder(id));
 }
 
 }  // namespace hmvm

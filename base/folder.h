@@ -1,0 +1,16 @@
+// Folders: made for us alone, and removed with all that is in them.
+#pragma once
+
+#include <string>
+
+#include "base/result.h"
+
+namespace hmvm {
+
+// Makes it, and those above it, where they are not there. Nobody else can look into it (0700) from then on.
+Result<> MakePrivateFolder(const std::string& path);
+
+// No error where there is none.
+Result<> RemoveTree(const std::string& path);
+
+}  // namespace hmvm

@@ -1,0 +1,59 @@
+#include "base/folder.h"
+
+#include <stdlib.h>
+
+#include <filesystem>
+#include <fstream>
+
+#include <gtest/gtest.h>
+
+namespace hmvm {
+namespace {
+
+namespace fs = std::filesystem;
+
+class FolderTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    std::string name = testing::TempDir() + "hmvm_folder_XXXXXX";
+    ASSERT_NE(::mkdtemp(name.data()), nullptr);
+    dir_ = name;
+  }
+  void TearDown() override { fs::remove_all(dir_); }
+
+  fs::path dir_;
+};
+
+TEST_F(FolderTest, APrivateFolderIsOursAloneAlsoIfItWasThere) {
+  fs::create_directory(dir_ / "there");
+  fs::permissions(dir_ / "there", fs::perms::all);
+
+  ASSERT_TRUE(MakePrivateFolder(dir_ / "new/below").has_value());
+  ASSERT_TRUE(MakePrivateFolder(dir_ / "there").has_value());
+
+  EXPECT_EQ(fs::status(dir_ / "new/below").permissions(), fs::perms::owner_all);
+  EXPECT_EQ(fs::status(dir_ / "there").permissions(), fs::perms::owner_all);
+}
+
+TEST_F(FolderTest, AFileInItsPlaceIsNamed) {
+  std::ofstream(dir_ / "file").close();
+
+  const auto made = MakePrivateFolder(dir_ / "file/below");
+
+  ASSERT_FALSE(made.has_value());
+  EXPECT_EQ(made.error().code, ENOTDIR);
+  EXPECT_EQ(made.error().what, "create folder '" + (dir_ / "file/below").string() + "'");
+}
+
+TEST_F(FolderTest, ATreeIsRemovedAndMayBeGone) {
+  fs::create_directories(dir_ / "tree/below");
+  std::ofstream(dir_ / "tree/below/file").close();
+
+  EXPECT_TRUE(RemoveTree(dir_ / "tree").has_value());
+  EXPECT_TRUE(RemoveTree(dir_ / "tree").has_value());
+
+  EXPECT_FALSE(fs::exists(dir_ / "tree"));
+}
+
+}  // namespace
+}  // namespace hmvm
