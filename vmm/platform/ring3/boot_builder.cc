@@ -25,7 +25,7 @@ constexpr uint64_t kLeastFree = 16 * kMiB;
 // it. A fault costs as much as some hundred further pages of it, so faults on files map many.
 // The machine's line follows and may say otherwise.
 constexpr char kCommandLine[] =
-    "mitigations=off noreplace-smp 8250.nr_uarts=0 fault_around_bytes=1M cow_around_bytes=64K "
+    "mitigations=off noreplace-smp 8250.nr_uarts=0 fault_around_bytes=2M cow_around_bytes=64K "
     "anon_around_bytes=32K ";
 
 // For our own kernel (its patch 0008): a function to call for a hypercall, one a vCPU.
