@@ -2,34 +2,14 @@
 // instructions, and at higher levels of malice stores to shared_info, to the monitor's data, and mappings of
 // the monitor's pages. The command line gives level and seed: "malice=N seed=TEXT" at its end. Ends with a
 // power-off if it gets that far.
-#include <cstdint>
-
-asm(".section .note.Xen, \"a\", @note\n"
-    ".long 4, 8, 1\n .asciz \"Xen\"\n .quad _start\n"              // ENTRY
-    ".long 4, 8, 3\n .asciz \"Xen\"\n .quad 0xffffffff80000000\n"  // VIRT_BASE
-    ".text\n .globl _start\n _start:\n mov %rsi, %rdi\n call ReadCommandLine\n"
-    // Where all its traps and events lead: on with the next attack.
-    ".globl Resume\n Resume:\n mov $(stack + 16384), %rsp\n call Attack\n ud2\n");
-
-extern "C" void Resume();
-extern "C" {
-alignas(16) char stack[16384];
-}
+#include "tests/guest/pv_kernel.h"
 
 namespace {
 
-constexpr uint64_t kMonitor = 0xffff808000000000;  // docs/ring3.md, "Address map"
-constexpr uint64_t kCpuPage = kMonitor + 0x13000;
-constexpr uint64_t kSharedInfo = kMonitor + 0x200000;
-constexpr uint64_t kWindow = 0xe0000000;
-constexpr uint64_t kCommandLineInStartInfo = 128;
+using pv::Hypercall;
+using pv::kMonitor;
 
-constexpr uint64_t kMmuUpdate = 1;
-constexpr uint64_t kUpdateVaMapping = 14;
-constexpr uint64_t kIret = 23;
-constexpr uint64_t kMmuextOp = 26;
-constexpr uint64_t kSchedOp = 29;
-constexpr uint64_t kShutdown = 2;
+constexpr uint64_t kCpuPage = kMonitor + 0x13000;
 
 // What each level of malice adds.
 enum Malice { kCalls, kSharedMemory, kPageTables, kMonitorData, kMonitorMappings };
@@ -46,32 +26,21 @@ uint64_t Random() {
   return state;
 }
 
-int64_t Hypercall(uint64_t number, uint64_t a, uint64_t b, uint64_t c, uint64_t d, uint64_t e) {
-  int64_t result;
-  register uint64_t r10 asm("r10") = d;
-  register uint64_t r8 asm("r8") = e;
-  asm volatile("syscall"
-               : "=a"(result), "+D"(a), "+S"(b), "+d"(c), "+r"(r10), "+r"(r8)
-               : "0"(number)
-               : "rcx", "r11", "memory");
-  return result;
-}
-
 // Numbers that mean something to somebody.
 uint64_t Pick() {
   switch (Random() % 8) {
     case 0:
       return Random();
     case 1:
-      return reinterpret_cast<uint64_t>(arguments) + Random() % sizeof(arguments) / 8 * 8;
+      return pv::AddressOf(arguments) + Random() % sizeof(arguments) / 8 * 8;
     case 2:
       return Random() % 64;
     case 3:
       return kMonitor + Random() % 0x800000;
     case 4:
-      return 0xffffffff80000000 + Random() % 0x80000000;
+      return pv::kKernel + Random() % 0x80000000;
     case 5:
-      return 0xffff810000000000 + Random() % 0x10000000;
+      return pv::kDirectMap + Random() % 0x10000000;
     case 6:
       return Random() % 65536;
     default:
@@ -82,9 +51,9 @@ uint64_t Pick() {
 void AnyHypercall() {
   const uint64_t number = Random() % 64;
   const uint64_t first = Pick();
-  const bool pages = number == kMmuUpdate || number == kUpdateVaMapping || number == kMmuextOp;
+  const bool pages = number == pv::kMmuUpdate || number == pv::kUpdateVaMapping || number == pv::kMmuextOp;
   // Those that end or block the guest for good would hide the rest.
-  if (number == kIret || number == kSchedOp || (pages && malice < kPageTables)) return;
+  if (number == pv::kIret || number == pv::kSchedOp || (pages && malice < kPageTables)) return;
   Hypercall(number, first, Pick(), Pick(), Pick(), Pick());
 }
 
@@ -116,48 +85,34 @@ void AnyInstruction() {
 
 void AnyStore(uint64_t page) { *reinterpret_cast<volatile uint64_t*>(page + Random() % 512 * 8) = Pick(); }
 
-// Takes back what an earlier attack may have made of the handlers.
+// Takes back what an earlier attack may have made of the handlers. All lead to the next attack.
 void RegisterHandlers() {
-  struct Trap {
-    uint8_t vector;
-    uint8_t flags;
-    uint16_t cs;
-    uint32_t padding;
-    uint64_t address;
-  };
-  constexpr uint64_t kSetTrapTable = 0;
-  constexpr uint64_t kCallbackOp = 30;
-  const uint64_t resume = reinterpret_cast<uint64_t>(&Resume);
-  static Trap table[33];
-  for (uint8_t vector = 0; vector < 32; ++vector) table[vector] = {vector, 4, 0, 0, resume};
-  Hypercall(kSetTrapTable, reinterpret_cast<uint64_t>(table), 0, 0, 0, 0);
-  static uint64_t callback[2];
-  callback[1] = resume;
-  Hypercall(kCallbackOp, 0, reinterpret_cast<uint64_t>(callback), 0, 0, 0);
+  pv::SetTraps(0, pv::ResumeAddress(0));
+  pv::SetCallback(0, pv::kOnEvent);
 }
 
 }  // namespace
 
-extern "C" void ReadCommandLine(const char* start_info) {
-  for (const char* c = start_info + kCommandLineInStartInfo; *c != 0; ++c) {
+extern "C" void SetUp(const char* start_info) {
+  for (const char* c = pv::CommandLine(start_info); *c != 0; ++c) {
     state = state * 31 + static_cast<unsigned char>(*c);
     if (c[0] == 'e' && c[1] == '=' && c[2] >= '0' && c[2] <= '9') malice = static_cast<uint64_t>(c[2] - '0');
   }
 }
 
-extern "C" void Attack() {
+extern "C" [[noreturn]] void Run(uint64_t) {
   while (attacks < 3000) {
     if (++attacks % 8 == 1) RegisterHandlers();
     for (int j = 0; j < 4; ++j) arguments[Random() % 2048] = Pick();
     const uint64_t what = Random() % 16;
     if (what == 0 && malice >= kSharedMemory) {
-      AnyStore(kSharedInfo);
+      AnyStore(pv::kSharedInfo);
     } else if (what == 1 && malice >= kMonitorData) {
       AnyStore(kCpuPage);
     } else if (what == 2 && malice >= kMonitorMappings) {
       arguments[0] = Pick() & ~7ULL;
-      arguments[1] = (kWindow + Random() % 64 * 4096) | 7;
-      Hypercall(kMmuUpdate, reinterpret_cast<uint64_t>(arguments), 1, 0, 0x7ff0, 0);
+      arguments[1] = (pv::kWindow + Random() % 64 * 4096) | 7;
+      Hypercall(pv::kMmuUpdate, pv::AddressOf(arguments), 1, 0, pv::kSelf);
     } else if (what < 6) {
       AnyInstruction();
     } else {
@@ -165,5 +120,5 @@ extern "C" void Attack() {
     }
   }
   arguments[0] = 0;
-  Hypercall(kSchedOp, kShutdown, reinterpret_cast<uint64_t>(arguments), 0, 0, 0);
+  for (;;) Hypercall(pv::kSchedOp, pv::kShutdown, pv::AddressOf(arguments));  // power-off
 }

@@ -2,31 +2,10 @@
 // a mapping of its own, while its two vCPUs make hypercalls, take interrupts and faults, change page tables
 // and go to user mode and back. "seed=N" at the end of the command line. Ends with a power-off if it gets
 // that far.
-#include <cstdint>
+#include "tests/guest/pv_kernel.h"
 
 asm(R"(
-.section .note.Xen, "a", @note
-  .long 4, 8, 1
-  .asciz "Xen"
-  .quad _start
-  .long 4, 8, 3
-  .asciz "Xen"
-  .quad 0xffffffff80000000
 .text
-.globl _start
-_start:
-  mov %rsi, %rdi
-  call SetUp
-.globl Resume0, Resume1
-Resume0:  // where all of a vCPU's traps and events lead: on with the next step
-  mov $(stacks + 16384), %rsp
-  xor %edi, %edi
-  call Run
-Resume1:
-  mov $(stacks + 32768), %rsp
-  mov $1, %edi
-  call Run
-
 // What its user does: one of these, each at a multiple of 16, and for as long as it is left to.
 .balign 4096
 .globl user_code
@@ -50,23 +29,17 @@ user_code:
 .balign 4096
 )");
 
-extern "C" {
-void Resume0();
-void Resume1();
-alignas(16) char stacks[2 * 16384];
-extern char user_code[];
-}
+extern "C" char user_code[];
 
 namespace {
 
-constexpr uint64_t kKernel = 0xffffffff80000000;
-constexpr uint64_t kPage = 4096;
-// docs/ring3.md, "Address map"
-constexpr uint64_t kWindow = 0xe0000000;
-constexpr uint64_t kSharedInfo = 0xffff808000200000;
-constexpr uint64_t kDirectMap = 0xffff810000000000;
-constexpr uint64_t kAliasSlot = 300;
-constexpr uint64_t kAlias = 0xffff000000000000 | kAliasSlot << 39;
+using pv::Hypercall;
+using pv::kAlias;
+using pv::kPage;
+using pv::kSharedInfo;
+using pv::kWindow;
+
+// docs/ring3.md, "Address map": where what lies in the window.
 constexpr uint64_t kBlocks = 0x10000;
 constexpr uint64_t kBlockBytes = 0x10000;
 constexpr uint64_t kTables = 0x210000;
@@ -75,25 +48,17 @@ constexpr uint64_t kM2p = 0x600000;
 constexpr uint64_t kLargePages = 4;  // of the window, with this guest's memory
 constexpr uint64_t kUser = 0x400000;
 constexpr uint64_t kUserCodes = 8;
-constexpr uint64_t kTablePointerInStartInfo = 88;
-constexpr uint64_t kCommandLineInStartInfo = 128;
 constexpr uint64_t kHealthySteps = 100;
 constexpr uint64_t kSteps = 1500;
 
 alignas(kPage) uint64_t alias3[512], alias2[512], user4[2][512], user3[512], user2[512], user1[512],
     scratch[2][512];
-alignas(kPage) uint64_t context[5168 / 8];  // vcpu_guest_context
 uint64_t argument[2][64];
 uint64_t root;  // guest-physical
 uint64_t seed = 0x9e3779b97f4a7c15;
 uint64_t random_state[2];
 uint64_t steps[2];
 uint32_t ipi_port[2];
-
-template <typename T>
-uint64_t Physical(const T* pointer) {
-  return reinterpret_cast<uint64_t>(pointer) - kKernel;
-}
 
 class Vcpu {
  public:
@@ -107,55 +72,21 @@ class Vcpu {
     return state * 0x2545f4914f6cdd1d >> 8;
   }
 
-  static int64_t Hypercall(uint64_t number, uint64_t a = 0, uint64_t b = 0, uint64_t c = 0, uint64_t d = 0) {
-    int64_t result;
-    register uint64_t r10 asm("r10") = d;
-    asm volatile("syscall"
-                 : "=a"(result), "+D"(a), "+S"(b), "+d"(c), "+r"(r10)
-                 : "0"(number)
-                 : "rcx", "r8", "r11", "memory");
-    return result;
-  }
-  uint64_t Argument() const { return reinterpret_cast<uint64_t>(argument_); }
+  uint64_t Argument() const { return pv::AddressOf(argument_); }
 
   // Takes back, as far as it can be, what was written over.
   void Register() {
-    struct Trap {
-      uint8_t vector;
-      uint8_t flags;
-      uint16_t cs;
-      uint32_t padding;
-      uint64_t address;
-    };
-    static Trap traps[2][33];
-    const auto resume = reinterpret_cast<uint64_t>(index_ == 0 ? &Resume0 : &Resume1);
-    for (uint8_t vector = 0; vector < 32; ++vector) traps[index_][vector] = {vector, 4, 0, 0, resume};
-    Hypercall(0, reinterpret_cast<uint64_t>(traps[index_]));  // set_trap_table
-    for (uint64_t type = 0; type <= 2; type += 2) {           // event, syscall
-      argument_[0] = type;
-      argument_[1] = resume;
-      Hypercall(30, 0, Argument());  // callback_op
-    }
-    Hypercall(3, 0, reinterpret_cast<uint64_t>(stacks) + (index_ + 1) * 16384);  // stack_switch
-    argument_[0] = 15;                                                           // the user's root
-    argument_[1] = Physical(user4[index_]) / kPage;
-    Hypercall(26, Argument(), 1, 0, 0x7ff0);  // mmuext_op
+    pv::SetTraps(index_, pv::ResumeAddress(index_));
+    pv::SetCallback(index_, pv::kOnEvent);
+    pv::SetCallback(index_, pv::kOnSyscall);
+    pv::SetKernelStack(index_);
+    argument_[0] = pv::kNewUserRoot;
+    argument_[1] = pv::PhysicalOf(user4[index_]) / kPage;
+    Hypercall(pv::kMmuextOp, Argument(), 1, 0, pv::kSelf);
   }
   void BindEvents() {
-    argument_[0] = index_ << 32;  // virq 0, this vCPU
-    Hypercall(32, 1, Argument());
-    argument_[0] = index_;
-    Hypercall(32, 7, Argument());  // bind_ipi
-    ipi_port[index_] = static_cast<uint32_t>(argument_[0] >> 32);
-    for (uint64_t i = 0; i < 64; ++i)
-      reinterpret_cast<volatile uint64_t*>(kSharedInfo + 2560)[i] = 0;  // mask
-  }
-  void AllowEvents() {
-    for (uint64_t i = 0; i < 2; ++i) reinterpret_cast<volatile uint64_t*>(kSharedInfo + 2048)[i] = 0;
-    auto* const info = reinterpret_cast<volatile uint8_t*>(kSharedInfo + 64 * index_);
-    *reinterpret_cast<volatile uint64_t*>(info + 8) = 0;
-    info[0] = 0;
-    info[1] = 0;
+    ipi_port[index_] = pv::BindEvents(index_);
+    pv::MaskAll(false);
   }
 
   void Work() {
@@ -164,15 +95,16 @@ class Vcpu {
         *reinterpret_cast<volatile uint64_t*>(Random() % 2 == 0 ? 16 : kAlias + 0x40000000) = 1;
         break;
       case 1:
-        Hypercall(17, 0);  // xen_version: the VMM's
+        Hypercall(pv::kXenVersion);  // the VMM's
         break;
       case 2:
-        argument_[0] = Physical(&user1[16 + Random() % 16]);
-        argument_[1] = Physical(scratch[0]) | (Random() % 2 == 0 ? 7 : 0);
-        Hypercall(1, Argument(), 1, 0, 0x7ff0);  // mmu_update
+        argument_[0] = pv::PhysicalOf(&user1[16 + Random() % 16]);
+        argument_[1] = pv::PhysicalOf(scratch[0]) | (Random() % 2 == 0 ? 7 : 0);
+        Hypercall(pv::kMmuUpdate, Argument(), 1, 0, pv::kSelf);
         break;
       case 3:
-        Hypercall(14, reinterpret_cast<uint64_t>(scratch[index_]), Physical(scratch[index_]) | 7,
+        Hypercall(pv::kUpdateVaMapping, reinterpret_cast<uint64_t>(scratch[index_]),
+                  pv::PhysicalOf(scratch[index_]) | 7,
                   2);  // flushes
         break;
       case 4:
@@ -186,7 +118,7 @@ class Vcpu {
         break;
       case 7:
         argument_[0] = ipi_port[1 - index_];
-        Hypercall(32, 4, Argument());  // send
+        Hypercall(pv::kEventChannelOp, pv::kSend, Argument());
         break;
       default:
         GoToUser();
@@ -229,10 +161,11 @@ class Vcpu {
         *word = 0;
         break;
       case 2:
-        *word = Random() % 2 == 0 ? kKernel + Random() % 0x2000000 : kDirectMap + Random() % 0x4000000;
+        *word =
+            Random() % 2 == 0 ? pv::kKernel + Random() % 0x2000000 : pv::kDirectMap + Random() % 0x4000000;
         break;
       case 3:
-        *word = 0xffff808000000000 + Random() % 0x800000;
+        *word = pv::kMonitor + Random() % 0x800000;
         break;
       case 4:
         *word = (kWindow + Random() % 0x800 * kPage) | (Random() & 0xfff);
@@ -259,7 +192,7 @@ class Vcpu {
   void SetTimer(uint64_t deadline) {
     argument_[0] = deadline;
     argument_[1] = 0;
-    Hypercall(24, 8, index_, Argument());  // vcpu_op, set_singleshot_timer
+    Hypercall(pv::kVcpuOp, pv::kSetTimer, index_, Argument());
   }
   void GoToUser() {
     uint64_t frame[9] = {1, 2, 3, 0, kUser + Random() % kUserCodes * 16, 0x33, 0x202, Random(), 0x2b};
@@ -275,52 +208,42 @@ class Vcpu {
 };
 
 void MakeTables() {
-  auto* const kernel4 = reinterpret_cast<volatile uint64_t*>(kKernel + root);
+  auto* const kernel4 = reinterpret_cast<volatile uint64_t*>(pv::kKernel + root);
   for (uint64_t i = 0; i < kLargePages; ++i) alias2[i] = (kWindow + i * 0x200000) | 0x87;
-  alias3[0] = Physical(alias2) | 7;
-  kernel4[kAliasSlot] = Physical(alias3) | 7;
+  alias3[0] = pv::PhysicalOf(alias2) | 7;
+  kernel4[pv::kAliasSlot] = pv::PhysicalOf(alias3) | 7;
 
-  user1[0] = Physical(user_code) | 7;
-  user2[2] = Physical(user1) | 7;
-  user3[0] = Physical(user2) | 7;
-  for (auto& table : user4) table[0] = Physical(user3) | 7;
-}
-
-void StartSecondVcpu() {
-  // Indices of vcpu_guest_context (Xen's public/arch-x86/xen.h), in words.
-  constexpr int kRip = 81, kFlags = 83, kStack = 84, kKernelStack = 622, kRoot = 626;
-  context[kRip] = reinterpret_cast<uint64_t>(&Resume1);
-  context[kFlags] = 0x202;
-  context[kStack] = context[kKernelStack] = reinterpret_cast<uint64_t>(stacks) + 32768;
-  context[kRoot] = root;
-  Vcpu::Hypercall(24, 0, 1, reinterpret_cast<uint64_t>(context));  // vcpu_op, initialise
-  Vcpu::Hypercall(24, 1, 1);                                       // up
+  user1[0] = pv::PhysicalOf(user_code) | 7;
+  user2[2] = pv::PhysicalOf(user1) | 7;
+  user3[0] = pv::PhysicalOf(user2) | 7;
+  for (auto& table : user4) table[0] = pv::PhysicalOf(user3) | 7;
 }
 
 }  // namespace
 
 extern "C" void SetUp(const char* start_info) {
-  for (const char* c = start_info + kCommandLineInStartInfo; *c != 0; ++c) {
+  for (const char* c = pv::CommandLine(start_info); *c != 0; ++c) {
     seed = seed * 31 + static_cast<unsigned char>(*c);
   }
   random_state[0] = seed | 1;
   random_state[1] = ~seed | 1;
-  root = *reinterpret_cast<const uint64_t*>(start_info + kTablePointerInStartInfo) - kKernel;
+  root = pv::Root(start_info);
   MakeTables();
-  StartSecondVcpu();
+  pv::InitialiseSecondVcpu(root);
+  Hypercall(pv::kVcpuOp, pv::kUp, 1);
 }
 
-extern "C" void Run(uint64_t index) {
+extern "C" [[noreturn]] void Run(uint64_t index) {
   Vcpu vcpu(index);
   for (;;) {
     const uint64_t step = steps[index]++;
     if (step == 0) vcpu.BindEvents();
     if (step % 16 == 0) vcpu.Register();
-    vcpu.AllowEvents();
+    pv::AllowEvents(index);
     if (step > kHealthySteps && vcpu.Random() % 8 == 0) vcpu.Scribble();
     if (index == 0 && step > kSteps) {
       argument[0][0] = 0;
-      Vcpu::Hypercall(29, 2, reinterpret_cast<uint64_t>(argument[0]));  // sched_op, power-off
+      Hypercall(pv::kSchedOp, pv::kShutdown, pv::AddressOf(argument[0]));  // power-off
     }
     vcpu.Work();
   }
