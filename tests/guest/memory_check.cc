@@ -7,34 +7,21 @@
 // Fills MIB of memory, says "ready", then goes on checking a page and writing it anew, at most PAGES_PER_MS
 // of them in a millisecond (0: as fast as it can), and says "checked N" four times a second. Ends its machine
 // when a page is wrong.
-#include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
 #include <time.h>
-#include <unistd.h>
 
-#include <cstdarg>
 #include <cstdint>
-#include <cstdio>
 #include <cstdlib>
 #include <vector>
+
+#include "tests/guest/console.h"
 
 namespace {
 
 constexpr uint64_t kPageWords = 512;
 constexpr int64_t kNsPerMs = 1'000'000;
 constexpr int64_t kSayEveryNs = 250 * kNsPerMs;
-
-int console = 2;
-
-__attribute__((format(printf, 1, 2))) void Say(const char* format, ...) {
-  char text[200];
-  va_list arguments;
-  va_start(arguments, format);
-  const int length = std::vsnprintf(text, sizeof(text), format, arguments);
-  va_end(arguments);
-  if (::write(console, text, static_cast<size_t>(length)) < 0) ::_exit(2);
-}
 
 int64_t NowNs() {
   timespec now;
@@ -82,7 +69,7 @@ class Memory {
 
 int main(int argc, char** argv) {
   ::mount("devtmpfs", "/dev", "devtmpfs", 0, nullptr);
-  console = ::open("/dev/console", O_WRONLY);
+  OpenConsole();
   if (argc != 3) return 1;
   Memory memory(std::strtoull(argv[1], nullptr, 10) * 256);
   const uint64_t pages_per_ms = std::strtoull(argv[2], nullptr, 10);

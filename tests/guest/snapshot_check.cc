@@ -10,29 +10,18 @@
 #include <unistd.h>
 
 #include <atomic>
-#include <cstdarg>
 #include <cstdint>
-#include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <deque>
 #include <thread>
 
+#include "tests/guest/console.h"
+
 namespace {
 
 constexpr int64_t kNsPerSecond = 1'000'000'000;
 constexpr timespec kTick = {.tv_sec = 0, .tv_nsec = 50'000'000};
-
-int console = 2;
-
-__attribute__((format(printf, 1, 2))) void Say(const char* format, ...) {
-  char text[200];
-  va_list arguments;
-  va_start(arguments, format);
-  const int length = std::vsnprintf(text, sizeof(text), format, arguments);
-  va_end(arguments);
-  if (::write(console, text, static_cast<size_t>(length)) < 0) ::_exit(2);
-}
 
 [[noreturn]] void Wrong(const char* what) {
   Say("WRONG: %s\n", what);
@@ -113,7 +102,7 @@ void CheckDisk(int disk, Thread* self) {
 
 int main() {
   ::mount("devtmpfs", "/dev", "devtmpfs", 0, nullptr);
-  console = ::open("/dev/console", O_WRONLY);
+  OpenConsole();
   std::deque<Thread> threads;
   const auto cpus = static_cast<unsigned>(::sysconf(_SC_NPROCESSORS_ONLN));
   for (unsigned cpu = 0; cpu < cpus; ++cpu) {
