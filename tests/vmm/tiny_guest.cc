@@ -6,6 +6,8 @@
 #include <cstring>
 #include <fstream>
 
+#include "vmm/boot/testing/setup_header.h"
+
 namespace hmvm::test {
 
 Code OutByte(uint16_t port, uint8_t value) {
@@ -67,22 +69,15 @@ void WriteGuest(const std::filesystem::path& path, std::initializer_list<Code> p
 
 void WriteBzImage(const std::filesystem::path& path, std::initializer_list<Code> pieces) {
   constexpr size_t kEntry = 0x200;  // of the payload, in 64-bit mode
-  constexpr size_t kSetupBytes = 1024;
   const Code code = Join(pieces);
-  setup_header header = {};
-  header.setup_sects = 1;
+  setup_header header = MakeTestSetupHeader();
   header.syssize = static_cast<uint32_t>((kEntry + code.size() + 15) / 16);
-  header.boot_flag = 0xaa55;
-  header.header = 0x53726448;
-  header.version = 0x020f;
-  header.loadflags = LOADED_HIGH;
-  header.xloadflags = XLF_KERNEL_64;
   header.initrd_addr_max = 0x7fffffff;
   header.pref_address = kAddress;
   header.init_size = 0x10000;
-  std::string file(kSetupBytes + header.syssize * 16, '\0');
+  std::string file(kTestSetUpBytes + header.syssize * 16, '\0');
   std::memcpy(file.data() + offsetof(boot_params, hdr), &header, sizeof(header));
-  std::memcpy(file.data() + kSetupBytes + kEntry, code.data(), code.size());
+  std::memcpy(file.data() + kTestSetUpBytes + kEntry, code.data(), code.size());
   std::ofstream(path, std::ios::binary) << file;
 }
 

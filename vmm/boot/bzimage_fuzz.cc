@@ -6,6 +6,7 @@
 
 #include "vmm/boot/bzimage.h"
 #include "vmm/boot/bzimage_payload.h"
+#include "vmm/boot/testing/setup_header.h"
 
 namespace {
 
@@ -24,19 +25,11 @@ void FuzzFile(const uint8_t* data, size_t size) {
 }
 
 void FuzzCompressedKernel(const uint8_t* data, size_t size) {
-  constexpr size_t kSetUpBytes = 1024;
-  setup_header header = {};
-  header.setup_sects = 1;
-  header.boot_flag = 0xaa55;
-  header.header = 0x53726448;
-  header.version = 0x020f;
-  header.loadflags = LOADED_HIGH;
-  header.xloadflags = XLF_KERNEL_64;
-  header.pref_address = 1 << 20;
+  setup_header header = hmvm::MakeTestSetupHeader();
   header.payload_length = static_cast<uint32_t>(size);
-  std::vector<std::byte> file(kSetUpBytes + size);
+  std::vector<std::byte> file(hmvm::kTestSetUpBytes + size);
   std::memcpy(file.data() + offsetof(boot_params, hdr), &header, sizeof(header));
-  std::memcpy(file.data() + kSetUpBytes, data, size);
+  std::memcpy(file.data() + hmvm::kTestSetUpBytes, data, size);
   static_cast<void>(hmvm::UnpackVmlinux(file));
 }
 

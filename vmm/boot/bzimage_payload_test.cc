@@ -11,6 +11,7 @@
 #include <gtest/gtest.h>
 
 #include "vmm/boot/bzimage.h"
+#include "vmm/boot/testing/setup_header.h"
 
 namespace hmvm {
 namespace {
@@ -50,20 +51,13 @@ std::string WithSize(std::string compressed, uint32_t size_bytes) {
 
 // The frame of a bzImage, with `compressed` a little behind the start of its code.
 std::vector<std::byte> BzImageOf(const std::string& compressed) {
-  constexpr size_t kCode = 1024, kOffset = 48;
-  setup_header header = {};
-  header.setup_sects = 1;
-  header.boot_flag = 0xaa55;
-  header.header = 0x53726448;
-  header.version = 0x020f;
-  header.loadflags = LOADED_HIGH;
-  header.xloadflags = XLF_KERNEL_64;
-  header.pref_address = 0x100000;
+  constexpr size_t kOffset = 48;
+  setup_header header = MakeTestSetupHeader();
   header.payload_offset = kOffset;
   header.payload_length = static_cast<uint32_t>(compressed.size());
-  std::vector<std::byte> bytes(kCode + kOffset + compressed.size());
+  std::vector<std::byte> bytes(kTestSetUpBytes + kOffset + compressed.size());
   std::memcpy(bytes.data() + 0x1f1, &header, sizeof(header));
-  std::memcpy(bytes.data() + kCode + kOffset, compressed.data(), compressed.size());
+  std::memcpy(bytes.data() + kTestSetUpBytes + kOffset, compressed.data(), compressed.size());
   return bytes;
 }
 

@@ -6,30 +6,25 @@
 
 #include <gtest/gtest.h>
 
+#include "vmm/boot/testing/setup_header.h"
+
 namespace hmvm {
 namespace {
 
 // A bzImage in the small: one setup sector behind the boot sector, a payload of 32 bytes.
 struct TestBzImage {
-  setup_header header = {};
+  setup_header header = MakeTestSetupHeader();
   std::string payload = "the compressed kernel's 32 bytes";
 
   TestBzImage() {
-    header.setup_sects = 1;
     header.syssize = 2;
-    header.boot_flag = 0xaa55;
-    header.header = 0x53726448;
-    header.version = 0x020f;
-    header.loadflags = LOADED_HIGH;
-    header.xloadflags = XLF_KERNEL_64;
-    header.pref_address = 0x100000;
     header.init_size = 0x1000;
   }
 
   std::vector<std::byte> Bytes() const {
-    std::vector<std::byte> bytes(1024 + payload.size());
+    std::vector<std::byte> bytes(kTestSetUpBytes + payload.size());
     std::memcpy(bytes.data() + 0x1f1, &header, sizeof(header));
-    std::memcpy(bytes.data() + 1024, payload.data(), payload.size());
+    std::memcpy(bytes.data() + kTestSetUpBytes, payload.data(), payload.size());
     return bytes;
   }
 
