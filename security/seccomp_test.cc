@@ -135,9 +135,9 @@ TEST(SeccompTest, AThreadMayAllocateAndFreeAndAskForLocalTime) {
   }
 }
 
-// As the log does for each of its lines. A time zone that is not settled is looked for each time, under a lock
-// of the C library's that ThreadSanitizer does not see: it reports the name that one thread keeps and another
-// frees.
+// As the log does for each of its lines. A time zone that is not settled is looked for each time, under a
+// lock of the C library's that ThreadSanitizer does not see: it reports the name that one thread keeps and
+// another frees.
 TEST(SeccompTest, ThreadsMayAskForLocalTimeAtOnce) {
   SettleLibrary();
   const auto ask = [] {
