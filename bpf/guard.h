@@ -19,7 +19,7 @@
 #define GUARD_STACK	16
 #define GUARD_NAME	64
 #define GUARD_COMM	16
-#define GUARD_REASONS	64 /* KVM_EXIT_*: higher ones are counted as the last */
+#define GUARD_REASONS	64 /* KVM_EXIT_*; the last is an error of KVM_RUN, and reasons above it */
 
 /* A virtual machine monitor is born setting up, and sealed for ever by prctl(GUARD_SEAL, ...). */
 #define GUARD_SEAL 65 /* PR_SET_MDWE, since Linux 6.3; what an older kernel answers does not matter */

@@ -5,6 +5,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <fstream>
 #include <sstream>
 
@@ -95,6 +96,43 @@ TEST_F(GuardRunTest, AMachineRunsUnderGuardAndItsCallsAreCounted) {
   EXPECT_TRUE(status["current"]);
   EXPECT_THAT(sandbox_->MustHmvm({"guard", "status"}),
               HasSubstr(Inspect()["id"].get<std::string>().substr(0, 12)));
+}
+
+// By the kernel, outside the VMM: it agrees with what the VMM says of itself.
+TEST_F(GuardRunTest, ExitsAreCountedByReason) {
+  sandbox_->MustHmvm({"run", "-d", "--name", "c", "busybox", "sleep", "1000"});
+  EXPECT_EQ(sandbox_->MustHmvm({"exec", "c", "echo", "up"}), "up");
+  sandbox_->MustHmvm({"pause", "c"});
+
+  const json inspected = Inspect();
+  const json& exits = inspected["guard"]["exits_to_vmm"];
+  const json& said = inspected["counters"];
+  if (std::ranges::none_of(ProbeGuard(),
+                           [](const auto& layer) { return layer.name == "kvm" && layer.active; })) {
+    GTEST_SKIP() << "no tracepoint kvm_userspace_exit";
+  }
+  EXPECT_GT(exits["io"], 0);
+  EXPECT_GT(exits["mmio"], 0);
+  if (said.contains("exits.hypercall")) {  // ring3
+    EXPECT_EQ(exits["io"], said["exits.hypercall"].get<uint64_t>() + said["exits.emulation"].get<uint64_t>() +
+                               said["exits.exception"].get<uint64_t>());
+    EXPECT_EQ(exits["mmio"], said["exits.mmio"]);
+    EXPECT_GE(exits["intr"], said["exits.interrupted"]);
+  }
+  EXPECT_LE(exits["io"].get<uint64_t>() + exits["mmio"].get<uint64_t>(), said["kvm.exits"])
+      << "KVM's own count has those that it settles by itself besides";
+  EXPECT_THAT(sandbox_->MustHmvm({"guard", "status"}), HasSubstr("io " + exits["io"].dump()));
+}
+
+TEST_F(GuardRunTest, TheExitsOfASecondAreCounted) {
+  sandbox_->MustHmvm(
+      {"run", "-d", "--name", "c", "busybox", "sh", "-c", "while :; do date >/dev/null; done"});
+
+  const json machine =
+      json::parse(sandbox_->MustHmvm({"guard", "status", "--exits", "--format", "json"}))["machines"][0];
+
+  EXPECT_GT(machine["exits_to_vmm_per_s"]["io"], 0);
+  EXPECT_TRUE(machine["exits_per_s"].is_null() || machine["exits_per_s"] > 0) << machine;
 }
 
 TEST_F(GuardRunTest, ABreachIsInTheAuditLogAndAmongTheEvents) {

@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <chrono>
 #include <filesystem>
+#include <functional>
+#include <map>
 #include <thread>
 
 #include <nlohmann/json.hpp>
@@ -32,7 +34,7 @@ uint64_t Sum(const std::map<std::string, uint64_t>& counts) {
   return sum;
 }
 
-// With each machine's exits of one second.
+// With each machine's exits of one second, of both kinds.
 Result<GuardStatus> CountExits() {
   GuardStatus status = StatusOfGuard();
   HMVM_TRY_ASSIGN(const std::vector<UniqueFd> counting, AttachOnDemand("kvm-exits"));
@@ -41,10 +43,26 @@ Result<GuardStatus> CountExits() {
   status.machines = GuardedMachines();
   for (GuardVmStatus& machine : status.machines) {
     const auto found = std::ranges::find(before, machine.cgroup, &GuardVmStatus::cgroup);
-    if (found != before.end()) machine.exits -= found->exits;
+    if (found == before.end()) continue;
+    machine.exits -= found->exits;
+    for (const auto& [reason, count] : found->exit_reasons) machine.exit_reasons[reason] -= count;
   }
   return status;
 }
+
+// "1234: io 1000, hlt 234", the most first.
+std::string FormatReasons(const std::map<std::string, uint64_t>& reasons) {
+  std::vector<std::pair<std::string, uint64_t>> sorted(reasons.begin(), reasons.end());
+  std::ranges::stable_sort(sorted, std::greater(), &std::pair<std::string, uint64_t>::second);
+  std::string text = std::to_string(Sum(reasons));
+  for (size_t i = 0; i < sorted.size(); ++i) {
+    text += (i == 0 ? ": " : ", ") + sorted[i].first + " " + std::to_string(sorted[i].second);
+  }
+  return text;
+}
+
+// A KVM that never passes the tracepoint tells nothing of what it settles by itself.
+bool Told(const GuardVmStatus& machine) { return machine.exits > 0 || Sum(machine.exit_reasons) == 0; }
 
 ordered_json Details(const GuardStatus& status, bool exits) {
   ordered_json layers = ordered_json::array();
@@ -55,7 +73,10 @@ ordered_json Details(const GuardStatus& status, bool exits) {
   ordered_json machines = ordered_json::array();
   for (const GuardVmStatus& machine : status.machines) {
     machines.push_back(GuardDetails(machine));
-    if (exits) machines.back()["exits_per_s"] = machine.exits;
+    if (!exits) continue;
+    machines.back()["exits_to_vmm_per_s"] = machines.back()["exits_to_vmm"];
+    machines.back().erase("exits_to_vmm");
+    machines.back()["exits_per_s"] = Told(machine) ? ordered_json(machine.exits) : nullptr;
   }
   return {{"loaded", !status.version.empty()},
           {"version", status.version},
@@ -77,11 +98,15 @@ std::string Format(const GuardStatus& status, bool exits) {
   }
   text += layers.Format();
   if (status.machines.empty()) return text;
-  Table machines({"CONTAINER", "STATE", "SYSTEM CALLS", "EXITS TO VMM", "BREACHES", exits ? "EXITS/S" : ""});
+  Table machines({"CONTAINER", "STATE", "SYSTEM CALLS", "BREACHES", exits ? "EXITS/S" : "",
+                  exits ? "EXITS TO VMM/S" : "EXITS TO VMM"});
   for (const GuardVmStatus& machine : status.machines) {
     machines.Add({machine.name.substr(0, kShortId), machine.state, std::to_string(Sum(machine.calls)),
-                  std::to_string(Sum(machine.exit_reasons)), std::to_string(machine.breaches),
-                  exits ? std::to_string(machine.exits) : ""});
+                  std::to_string(machine.breaches),
+                  !exits          ? ""
+                  : Told(machine) ? std::to_string(machine.exits)
+                                  : "not told by this KVM",
+                  FormatReasons(machine.exit_reasons)});
   }
   return text + "\n" + machines.Format();
 }

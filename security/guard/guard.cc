@@ -5,7 +5,9 @@
 
 #include <algorithm>
 #include <cstring>
+#include <map>
 #include <memory>
+#include <numeric>
 #include <optional>
 
 #include <bpf/bpf.h>
@@ -153,46 +155,38 @@ Result<bool> PinLayers(const GuardPins& pins, const std::string& folder,
   return some;
 }
 
-const char* ExitReasonName(size_t reason) {
-  // linux/kvm.h has no names at run time; those that VMMs meet.
-  switch (reason) {
-    case 0:
-      return "unknown";
-    case 1:
-      return "exception";
-    case 2:
-      return "io";
-    case 3:
-      return "hypercall";
-    case 4:
-      return "debug";
-    case 5:
-      return "hlt";
-    case 6:
-      return "mmio";
-    case 7:
-      return "irq_window_open";
-    case 8:
-      return "shutdown";
-    case 9:
-      return "fail_entry";
-    case 10:
-      return "intr";
-    case 11:
-      return "set_tpr";
-    case 17:
-      return "internal_error";
-    case 24:
-      return "system_event";
-    case 29:
-      return "x86_rdmsr";
-    case 30:
-      return "x86_wrmsr";
-    case 31:
-      return "dirty_ring_full";
-    default:
-      return nullptr;
-  }
+// linux/kvm.h's KVM_EXIT_*, of which x86 knows these; it has no names at run time.
+std::string ExitReasonName(size_t reason) {
+  static const std::map<size_t, const char*> names = {{0, "unknown"},
+                                                      {1, "exception"},
+                                                      {2, "io"},
+                                                      {3, "hypercall"},
+                                                      {4, "debug"},
+                                                      {5, "hlt"},
+                                                      {6, "mmio"},
+                                                      {7, "irq_window_open"},
+                                                      {8, "shutdown"},
+                                                      {9, "fail_entry"},
+                                                      {10, "intr"},
+                                                      {11, "set_tpr"},
+                                                      {12, "tpr_access"},
+                                                      {16, "nmi"},
+                                                      {17, "internal_error"},
+                                                      {24, "system_event"},
+                                                      {26, "ioapic_eoi"},
+                                                      {27, "hyperv"},
+                                                      {29, "x86_rdmsr"},
+                                                      {30, "x86_wrmsr"},
+                                                      {31, "dirty_ring_full"},
+                                                      {32, "ap_reset_hold"},
+                                                      {33, "x86_bus_lock"},
+                                                      {34, "xen"},
+                                                      {37, "notify"},
+                                                      {39, "memory_fault"},
+                                                      {40, "tdx"},
+                                                      {GUARD_REASONS - 1, "failed"}};
+  const auto found = names.find(reason);
+  return found == names.end() ? std::to_string(reason) : found->second;
 }
 
 GuardVmStatus StatusOf(uint64_t cgroup, const guard_vm& vm) {
@@ -212,9 +206,7 @@ GuardVmStatus StatusOf(uint64_t cgroup, const guard_vm& vm) {
     if (vm.calls[i] != 0) status.calls[SyscallName(static_cast<int>(i))] = vm.calls[i];
   }
   for (size_t i = 0; i < GUARD_REASONS; ++i) {
-    if (vm.reasons[i] == 0) continue;
-    const char* const name = ExitReasonName(i);
-    status.exit_reasons[name != nullptr ? name : std::to_string(i)] = vm.reasons[i];
+    if (vm.reasons[i] != 0) status.exit_reasons[ExitReasonName(i)] = vm.reasons[i];
   }
   return status;
 }
@@ -341,6 +333,28 @@ std::vector<GuardLayerStatus> ProbeGuard() {
         {layer.name, layer.meaning, tried.has_value(), tried.has_value() ? "" : tried.error().Message()});
   }
   return layers;
+}
+
+Result<uint64_t> ExitsSeenBy(const std::string& name, const std::function<void()>& run) {
+  HMVM_TRY_ASSIGN(const uint64_t cgroup, CgroupIdOfProcess(::getpid()));
+  for (const GuardLayer& layer : GuardLayers()) {
+    if (layer.name != name) continue;
+    // In maps of its own, where nobody is policed.
+    HMVM_TRY_ASSIGN(const Object object, LoadObject(layer, nullptr));
+    const int vms = ::bpf_map__fd(::bpf_object__find_map_by_name(object.get(), "vms"));
+    auto vm = std::make_unique<guard_vm>();
+    if (::bpf_map_update_elem(vms, &cgroup, vm.get(), BPF_ANY) < 0) return Error{errno, "count exits"};
+    std::vector<Link> links;
+    bpf_program* program = nullptr;
+    bpf_object__for_each_program(program, object.get()) {
+      HMVM_TRY_ASSIGN(Link link, Attach(layer.name, program, -1));
+      links.push_back(std::move(link));
+    }
+    run();
+    if (::bpf_map_lookup_elem(vms, &cgroup, vm.get()) < 0) return Error{errno, "count exits"};
+    return std::accumulate(std::begin(vm->reasons), std::end(vm->reasons), vm->exits);
+  }
+  return Error{ENOENT, "layer '" + name + "'"};
 }
 
 Result<std::vector<UniqueFd>> AttachOnDemand(const std::string& name, const GuardPins& pins) {

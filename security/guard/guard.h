@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <string>
 #include <vector>
@@ -48,9 +49,9 @@ struct GuardVmStatus {
   uint64_t processes = 0;
   uint64_t programs = 0;
   uint64_t uring_operations = 0;
-  uint64_t exits = 0;
+  uint64_t exits = 0;                            // counted while "kvm-exits" is attached
   std::map<std::string, uint64_t> calls;         // by name
-  std::map<std::string, uint64_t> exit_reasons;  // "KVM_EXIT_IO", or a number
+  std::map<std::string, uint64_t> exit_reasons;  // "io" as of KVM_EXIT_IO, or a number
 };
 
 struct GuardStatus {
@@ -69,6 +70,10 @@ Result<GuardVmStatus> StatusOfGuardedVm(uint64_t cgroup, const GuardPins& pins =
 
 // Whether each layer could be loaded here, by trying; leaves nothing behind.
 std::vector<GuardLayerStatus> ProbeGuard();
+
+// How many exits the layer "kvm" or "kvm-exits" sees while `run` lets a guest run in this process's cgroup:
+// some KVMs never pass a tracepoint.
+Result<uint64_t> ExitsSeenBy(const std::string& layer, const std::function<void()>& run);
 
 // Whoever holds the result has a layer loaded that is not part of the guard: "kvm-exits".
 Result<std::vector<UniqueFd>> AttachOnDemand(const std::string& layer, const GuardPins& pins = GuardPins());
