@@ -172,10 +172,11 @@ Result<MachineFiles> OpenMachineFiles(const ContainerConfig& config, const Insta
 namespace {
 
 // Nothing when somebody was quick to remove what has just been built.
-Result<std::optional<TemplateFiles>> OpenOrBuild(const TemplateStore& store, const TemplateKey& key) {
+Result<std::optional<TemplateFiles>> OpenOrBuild(const TemplateStore& store, const TemplateKey& key,
+                                                 const BuildGuard& guard) {
   auto found = store.Open(key);
   if (!found.has_value() || found->has_value()) return found;
-  HMVM_TRY(BuildTemplate(store, key));
+  HMVM_TRY(BuildTemplate(store, key, guard));
   return store.Open(key);
 }
 
@@ -192,7 +193,9 @@ void AddTemplate(const Folders& folders, const ContainerConfig& config, const In
                                                             .platform = config.platform,
                                                             .cpus = config.cpus,
                                                             .memory_mib = MemoryMib(config.memory_bytes)}));
-    HMVM_TRY_ASSIGN(auto snapshot, OpenOrBuild(store, key));
+    HMVM_TRY_ASSIGN(
+        auto snapshot,
+        OpenOrBuild(store, key, {.required = config.require_guard, .audit_folder = folders.audit()}));
     if (!snapshot.has_value()) return {};
     const int memory = snapshot->memory.get();
     files.snapshot.emplace().state = std::move(snapshot->machine);

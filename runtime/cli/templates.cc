@@ -56,7 +56,8 @@ Result<int> Execute(const Folders& folders, const TemplateBuildOptions& options)
                                                           .platform = options.platform,
                                                           .cpus = options.cpus,
                                                           .memory_mib = MemoryMib(options.memory_bytes)}));
-  if (auto built = BuildTemplate(TemplateStore(folders.templates()), key); !built.has_value()) {
+  const BuildGuard guard = {.required = false, .audit_folder = folders.audit()};
+  if (auto built = BuildTemplate(TemplateStore(folders.templates()), key, guard); !built.has_value()) {
     if (built.error().code == EAGAIN) return Error{0, "another process is building a template: try again"};
     return Wrap("build a template", built.error());
   }

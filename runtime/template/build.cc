@@ -7,6 +7,7 @@
 
 #include <array>
 #include <chrono>
+#include <thread>
 
 #include "base/escape.h"
 #include "base/fd_channel.h"
@@ -16,6 +17,8 @@
 #include "guest/api/agent.pb.h"
 #include "runtime/supervisor/machine.h"
 #include "security/cell.h"
+#include "security/guard/audit.h"
+#include "security/guard/guarded_vm.h"
 #include "vmm/api/vmm.pb.h"
 
 namespace hmvm {
@@ -32,12 +35,14 @@ std::string Fd(int number) { return "fd:" + std::to_string(number); }
 class Builder {
  public:
   ~Builder() {
-    if (process_.pid() <= 0) return;
-    (void)process_.Signal(SIGKILL).has_value();
-    (void)process_.Wait().has_value();
+    if (process_.pid() > 0) {
+      (void)process_.Signal(SIGKILL).has_value();
+      (void)process_.Wait().has_value();
+    }
+    HearGuard();
   }
 
-  Result<> Start(const TemplateMachine& machine, const std::string& id) {
+  Result<> Start(const TemplateMachine& machine, const std::string& id, const BuildGuard& guard) {
     HMVM_TRY_ASSIGN(const UniqueFd kernel, OpenFile(machine.kernel, O_RDONLY));
     HMVM_TRY_ASSIGN(const UniqueFd initrd, OpenFile(machine.initramfs, O_RDONLY));
     HMVM_TRY_ASSIGN(const UniqueFd null, OpenFile("/dev/null", O_RDWR));
@@ -61,7 +66,9 @@ class Builder {
                 {control.second.get(), kControlFd},
                 {files.second.get(), kFilesFd}},
         .die_with_parent = true};
-    HMVM_TRY_ASSIGN(cell_, Cell::Create("template-" + id, {}));
+    const std::string name = "template-" + id;
+    HMVM_TRY_ASSIGN(cell_, Cell::Create(name, {}));
+    HMVM_TRY(Guard(name, guard));
     cell_.Enclose("kill", {}, options);
     HMVM_TRY_ASSIGN(process_, Process::Start(options));
     agent_ = TtrpcClient::Create(std::move(agent.first));
@@ -89,11 +96,40 @@ class Builder {
   }
 
  private:
+  Result<> Guard(const std::string& name, const BuildGuard& wishes) {
+    HMVM_TRY_ASSIGN(loop_, EventLoop::Create());
+    auto guard = GuardedVm::Create(
+        *loop_, {.name = name,
+                 .cgroup = cell_.cgroup().id(),
+                 .on_event =
+                     [name, wishes](const GuardEvent& event) {
+                       (void)AuditBreach(wishes.audit_folder, event, {.container = name, .image = ""});
+                     },
+                 .in_background =
+                     [this](std::function<void()> task) { ring_comes_ = std::jthread(std::move(task)); }});
+    if (guard.has_value()) {
+      guard_ = std::move(*guard);
+    } else if (wishes.required) {
+      return Error{ECANCELED, "--require-guard: " + guard.error().Message()};
+    }
+    return {};
+  }
+
+  // When the VMM has ended.
+  void HearGuard() {
+    if (ring_comes_.joinable()) ring_comes_.join();
+    if (guard_ != nullptr) guard_->Drain();
+  }
+
   // Where the connection ended with the VMM, what it said last tells more.
   Error Explain(const char* what, const Error& error) {
     if (error.code != ECONNRESET) return Wrap(what, error);
     (void)process_.Wait().has_value();
     process_ = Process();
+    HearGuard();
+    if (guard_ != nullptr && guard_->breach().has_value()) {
+      return Error{0, std::string(what) + ": its monitor was killed: " + guard_->breach()->Describe()};
+    }
     std::string log(4096, '\0');
     const off_t end = ::lseek(log_.get(), 0, SEEK_END);
     const ssize_t got = ::pread(log_.get(), log.data(), log.size(), end > 4096 ? end - 4096 : 0);
@@ -105,6 +141,9 @@ class Builder {
 
   UniqueFd log_;
   Cell cell_;
+  std::unique_ptr<EventLoop> loop_;  // never runs: the guard is heard at the end
+  std::unique_ptr<GuardedVm> guard_;
+  std::jthread ring_comes_;
   Process process_;
   std::unique_ptr<TtrpcClient> agent_;
   std::unique_ptr<TtrpcClient> control_;
@@ -113,10 +152,10 @@ class Builder {
 
 }  // namespace
 
-Result<> BuildTemplate(const TemplateStore& store, const TemplateKey& key) {
+Result<> BuildTemplate(const TemplateStore& store, const TemplateKey& key, const BuildGuard& guard) {
   HMVM_TRY_ASSIGN(TemplateStore::Draft draft, store.Begin(key));
   Builder builder;
-  HMVM_TRY(builder.Start(key.machine, key.id));
+  HMVM_TRY(builder.Start(key.machine, key.id, guard));
   HMVM_TRY(builder.AwaitAgent());
   HMVM_TRY(builder.Snapshot(draft));
   return draft.Commit();
