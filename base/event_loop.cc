@@ -35,11 +35,15 @@ Result<> Watch::SetEvents(uint32_t events) {
   return {};
 }
 
-Result<std::unique_ptr<EventLoop>> EventLoop::Create() {
+Result<std::unique_ptr<EventLoop>> EventLoop::Create(const Placement& place) {
   UniqueFd epoll(::epoll_create1(EPOLL_CLOEXEC));
   if (!epoll.valid()) return Error{errno, "create epoll"};
   UniqueFd wake(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
   if (!wake.valid()) return Error{errno, "create eventfd"};
+  if (place) {
+    HMVM_TRY_ASSIGN(epoll, place(std::move(epoll)));
+    HMVM_TRY_ASSIGN(wake, place(std::move(wake)));
+  }
   epoll_event event = {.events = EPOLLIN, .data = {.u64 = kWakeId}};
   if (::epoll_ctl(epoll.get(), EPOLL_CTL_ADD, wake.get(), &event) < 0) return Error{errno, "watch eventfd"};
   return std::unique_ptr<EventLoop>(new EventLoop(std::move(epoll), std::move(wake)));

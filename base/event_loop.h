@@ -53,7 +53,9 @@ class EventLoop {
   using Handler = std::function<Result<>()>;
   using EventsHandler = std::function<Result<>(uint32_t events)>;
 
-  static Result<std::unique_ptr<EventLoop>> Create();
+  // `place` may give each of its descriptors another number.
+  using Placement = std::function<Result<UniqueFd>(UniqueFd)>;
+  static Result<std::unique_ptr<EventLoop>> Create(const Placement& place = {});
   ~EventLoop();
 
   // Calls `handler` whenever `fd` can be read or has hung up.

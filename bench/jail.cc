@@ -17,6 +17,7 @@
 
 #include "bench/measure.h"
 #include "security/cell.h"
+#include "security/fd_class.h"
 #include "security/seccomp.h"
 
 DEFINE_uint32(count, 200, "children with each layer");
@@ -112,12 +113,17 @@ void MeasureCalls() {
     ThreadRole role;
     std::function<void()> call;
   };
-  const int event = ::eventfd(0, EFD_CLOEXEC);
+  AllowAllClasses();
+  const auto placed = Place(fd_class::kEvents, UniqueFd(::eventfd(0, EFD_CLOEXEC)));
+  if (!placed.has_value()) Fail("eventfd");
+  const int event = placed->get();
   const Pair pairs[] = {
-      {"vCPU: ioctl KVM_RUN (of no vCPU)", ThreadRole::kVcpu, [] { ::syscall(SYS_ioctl, -1, kRunVcpu, 0); }},
+      {"vCPU: ioctl KVM_RUN (of no vCPU)", ThreadRole::kVcpu,
+       [] { ::syscall(SYS_ioctl, fd_class::kVcpus.first, kRunVcpu, 0); }},
       {"vCPU: write to an eventfd", ThreadRole::kVcpu, [event] { ::eventfd_write(event, 1); }},
       {"devices: write to an eventfd", ThreadRole::kDevice, [event] { ::eventfd_write(event, 1); }},
-      {"devices: accept4 (of no socket)", ThreadRole::kDevice, [] { ::syscall(SYS_accept4, -1, 0, 0, 0); }}};
+      {"devices: accept4 (of no socket)", ThreadRole::kDevice,
+       [] { ::syscall(SYS_accept4, fd_class::kListener.first, 0, 0, 0); }}};
   for (const Pair& pair : pairs) {
     Series without("without filter", "ns");
     Series with("with", "ns");

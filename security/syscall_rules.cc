@@ -10,6 +10,8 @@
 #include <sys/socket.h>
 #include <sys/syscall.h>
 
+#include "security/fd_class.h"
+
 // Of Linux 6.3; its name is not in this Debian's headers.
 #ifndef PR_SET_MDWE
 #define PR_SET_MDWE 65
@@ -19,12 +21,18 @@
 namespace hmvm {
 namespace {
 
+using namespace fd_class;
+
 constexpr uint64_t k32Bits = 0xffffffff;
 
 // The kernel reads this argument as 32 bits: `int`, `unsigned int`.
 constexpr ArgumentCheck Is(uint8_t index, uint32_t value) { return {index, k32Bits, value}; }
 // All but these bits are 0 (`unsigned long`).
 constexpr ArgumentCheck Within64(uint8_t index, uint64_t bits) { return {index, ~bits, 0}; }
+// The descriptor in the first argument is of this class.
+constexpr ArgumentCheck In(const FdClass& fds) {
+  return {0, k32Bits & ~(static_cast<uint64_t>(fds.count) - 1), static_cast<uint64_t>(fds.first)};
+}
 constexpr ArgumentCheck Is64(uint8_t index, uint64_t value) { return {index, ~uint64_t{0}, value}; }
 
 // The UAPI's structures with a flexible array are larger in C++ than in C, and with them their ioctls'
@@ -41,6 +49,7 @@ constexpr ArgumentCheck FutexIs(uint32_t operation) {
 }
 
 constexpr uint64_t kReadWrite = PROT_READ | PROT_WRITE;
+constexpr uint32_t kStandardError = 2;
 constexpr uint32_t kSelf = 1;         // the VMM is the first process of its PID namespace
 constexpr uint32_t kKickSignal = 34;  // SIGRTMIN, which glibc computes at run time
 constexpr uint32_t kTimerSignal = 35;
@@ -78,22 +87,24 @@ constexpr SyscallRule kCommonRules[] = {
     {SYS_gettimeofday, {}, "log lines"},
     {SYS_time, {}, "log lines"},
 
-    // Descriptors: the jail has closed all but the machine's own.
-    {SYS_read, {}, "eventfds, timerfds, console input, page faults"},
-    {SYS_write, {}, "eventfds, console output, log lines"},
+    // Descriptors: the jail has closed all but the machine's own, and each has the number of its class.
+    {SYS_read, {In(kEvents)}, "eventfds, timerfds"},
+    {SYS_write, {In(kEvents)}, "eventfds"},
+    {SYS_write, {In(kConsole)}, "console output"},
+    {SYS_write, {Is(0, kStandardError)}, "log lines"},
     {SYS_close, {}, "what has served its purpose"},
     {SYS_poll, {}, "is there room in the console's pipe; wait for page faults"},
 };
 
 constexpr SyscallRule kVcpuRules[] = {
-    {SYS_ioctl, {Is(1, KVM_RUN)}, "enter the guest"},
-    {SYS_ioctl, {Is(1, KVM_GET_REGS)}, "an exception's state (ring3), a failure's report"},
-    {SYS_ioctl, {Is(1, KVM_SET_REGS)}, "ring3: into the guest's handler"},
-    {SYS_ioctl, {Is(1, KVM_GET_SREGS)}, "ring3: emulate an instruction; a failure's report"},
-    {SYS_ioctl, {Is(1, KVM_SET_SREGS)}, "ring3: into the guest's kernel; a vCPU's start"},
-    {SYS_ioctl, {Is(1, kSetMsrs)}, "ring3: flush translations; a vCPU's start"},
-    {SYS_ioctl, {Is(1, KVM_SET_XCRS)}, "ring3: a vCPU's start"},
-    {SYS_ioctl, {Is(1, KVM_TRANSLATE)}, "a failure's report"},
+    {SYS_ioctl, {In(kVcpus), Is(1, KVM_RUN)}, "enter the guest"},
+    {SYS_ioctl, {In(kVcpus), Is(1, KVM_GET_REGS)}, "an exception's state (ring3), a failure's report"},
+    {SYS_ioctl, {In(kVcpus), Is(1, KVM_SET_REGS)}, "ring3: into the guest's handler"},
+    {SYS_ioctl, {In(kVcpus), Is(1, KVM_GET_SREGS)}, "ring3: emulate an instruction; a failure's report"},
+    {SYS_ioctl, {In(kVcpus), Is(1, KVM_SET_SREGS)}, "ring3: into the guest's kernel; a vCPU's start"},
+    {SYS_ioctl, {In(kVcpus), Is(1, kSetMsrs)}, "ring3: flush translations; a vCPU's start"},
+    {SYS_ioctl, {In(kVcpus), Is(1, KVM_SET_XCRS)}, "ring3: a vCPU's start"},
+    {SYS_ioctl, {In(kVcpus), Is(1, KVM_TRANSLATE)}, "a failure's report"},
     {SYS_ppoll, {Is64(0, 0), Is(1, 0)}, "ring3: a halted vCPU waits, for no descriptor"},
     {SYS_membarrier, {Is(0, MEMBARRIER_CMD_PRIVATE_EXPEDITED)}, "ring3: other vCPUs leave guest mode"},
     {SYS_timer_create, {}, "ring3: the vCPU's timer, at its first turn"},
@@ -101,82 +112,97 @@ constexpr SyscallRule kVcpuRules[] = {
     {SYS_timer_gettime, {}, "ring3: is it armed"},
     {SYS_rt_sigaction, {Is(0, kKickSignal)}, "the first vCPU's thread: kicks only interrupt"},
     {SYS_rt_sigaction, {Is(0, kTimerSignal)}, "ring3: the vCPU's timer"},
-    {SYS_io_uring_enter, {}, "a driver resets its disk: what is in flight ends first"},
-    {SYS_shutdown, {}, "a driver resets its vsock: the connections end"},
-    {SYS_epoll_ctl, {}, "the same: nobody watches them any more"},
+    {SYS_io_uring_enter, {In(kRings)}, "a driver resets its disk: what is in flight ends first"},
+    {SYS_shutdown, {In(kArriving)}, "a driver resets its vsock: the connections end"},
+    {SYS_shutdown, {In(kAgent)}, "the same, the agent's"},
+    {SYS_epoll_ctl, {In(kEvents)}, "the same: nobody watches them any more"},
 };
 
 constexpr SyscallRule kDeviceRules[] = {
-    {SYS_epoll_wait, {}, "the event loop"},
-    {SYS_epoll_ctl, {}, "connections come and go"},
-    {SYS_timerfd_settime, {}, "a disk's limits"},
+    {SYS_epoll_wait, {In(kEvents)}, "the event loop"},
+    {SYS_epoll_ctl, {In(kEvents)}, "connections come and go"},
+    {SYS_timerfd_settime, {In(kEvents)}, "a disk's limits"},
     // Rings are made, and restricted to what a disk does, before the jail's last door closes.
-    {SYS_io_uring_enter, {}, "disk: reads, writes, flushes, discards"},
-    {SYS_preadv, {}, "disk, on hosts without io_uring"},
-    {SYS_pwritev2, {}, "the same"},
-    {SYS_fdatasync, {}, "the same"},
-    {SYS_fallocate, {}, "the same: discards, zeroes"},
-    {SYS_accept4, {Is64(1, 0)}, "vsock: the host's side connects; nothing ever connects from here"},
-    {SYS_recvfrom, {Is64(4, 0)}, "vsock: the line that names a port"},
-    {SYS_recvmsg, {}, "vsock: the host's bytes"},
-    {SYS_sendmsg, {}, "vsock: the guest's bytes"},
-    {SYS_shutdown, {}, "vsock: one direction ends"},
+    {SYS_io_uring_enter, {In(kRings)}, "disk: reads, writes, flushes, discards"},
+    {SYS_preadv, {In(kDisks)}, "disk, on hosts without io_uring"},
+    {SYS_pwritev2, {In(kDisks)}, "the same"},
+    {SYS_fdatasync, {In(kDisks)}, "the same"},
+    {SYS_fallocate, {In(kDisks)}, "the same: discards, zeroes"},
+    {SYS_accept4,
+     {In(kListener), Is64(1, 0)},
+     "vsock: the host's side connects; nothing ever connects from here"},
+    {SYS_recvfrom, {In(kArriving), Is64(4, 0)}, "vsock: the line that names a port"},
+    // Not recvmsg and sendmsg, by which descriptors come and go.
+    {SYS_readv, {In(kArriving)}, "vsock: the host's bytes"},
+    {SYS_readv, {In(kAgent)}, "the same, the agent's"},
+    {SYS_writev, {In(kArriving)}, "vsock: the guest's bytes"},
+    {SYS_writev, {In(kAgent)}, "the same, the agent's"},
+    {SYS_shutdown, {In(kArriving)}, "vsock: one direction ends"},
+    {SYS_shutdown, {In(kAgent)}, "the same, the agent's"},
     {SYS_getrandom, {}, "rng"},
     {SYS_membarrier, {Is(0, MEMBARRIER_CMD_PRIVATE_EXPEDITED)}, "ring3: interrupt a vCPU"},
 };
 
 constexpr SyscallRule kControlRules[] = {
     {SYS_prctl, {Is64(0, PR_SET_MDWE), Is64(1, PR_MDWE_REFUSE_EXEC_GAIN)}, "the seal"},
-    {SYS_epoll_wait, {}, "the event loop"},
-    {SYS_epoll_ctl, {}, "the control channel has room or has none"},
-    {SYS_recvfrom, {Is64(4, 0)}, "control channel: requests"},
-    {SYS_sendto, {Is64(4, 0), Is(5, 0)}, "control channel: answers; to its own peer only"},
-    {SYS_recvmsg, {}, "the files of a snapshot come"},
-    {SYS_shutdown, {}, "the end of a connection"},
+    {SYS_epoll_wait, {In(kEvents)}, "the event loop"},
+    {SYS_epoll_ctl, {In(kEvents)}, "the control channel has room or has none"},
+    {SYS_recvfrom, {In(kControl), Is64(4, 0)}, "control channel: requests"},
+    {SYS_sendto, {In(kControl), Is64(4, 0), Is(5, 0)}, "control channel: answers; to its own peer only"},
+    {SYS_recvmsg, {In(kFiles)}, "the files of a snapshot come"},
+    {SYS_shutdown, {In(kArriving)}, "the end of a connection"},
+    {SYS_shutdown, {In(kAgent)}, "the same, the agent's"},
 
-    // A snapshot's files.
-    {SYS_ftruncate, {}, "the memory's size"},
-    {SYS_pwrite64, {}, "the memory"},
-    {SYS_lseek, {}, "the end of a file"},
-    {SYS_fstat, {}, "a file's size"},
+    // A snapshot's files, which come by a channel of their own.
+    {SYS_ftruncate, {In(kArriving)}, "the memory's size"},
+    {SYS_pwrite64, {In(kArriving)}, "the memory"},
+    {SYS_write, {In(kArriving)}, "the machine's state"},
+    {SYS_lseek, {In(kArriving)}, "the end of a file"},
+    {SYS_fstat, {In(kArriving)}, "a file's size"},
     {SYS_newfstatat,
-     {Is(3, AT_EMPTY_PATH)},
+     {In(kArriving), Is(3, AT_EMPTY_PATH)},
      "the same, by glibc 2.33 and later: of a descriptor, as there are no names here"},
-    {SYS_pread64, {}, "which pages were touched (pagemap), KVM's counters"},
-    {SYS_io_uring_enter, {}, "what is in flight ends first"},
+    {SYS_pread64, {In(kPagemap)}, "which pages were touched"},
+    {SYS_pread64, {In(kCounters)}, "KVM's counters"},
+    {SYS_io_uring_enter, {In(kRings)}, "what is in flight ends first"},
     {SYS_membarrier, {Is(0, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED)}, "track written pages"},
     {SYS_membarrier, {Is(0, MEMBARRIER_CMD_PRIVATE_EXPEDITED)}, "the same; ring3: interrupt a vCPU"},
     {SYS_timer_gettime, {}, "ring3: a vCPU's timer"},
     {SYS_timer_delete, {}, "ring3: the machine's end"},
 
     // What a machine's state is read with.
-    {SYS_ioctl, {Is(1, KVM_SET_USER_MEMORY_REGION)}, "log the guest's writes, or no longer"},
-    {SYS_ioctl, {Is(1, KVM_GET_DIRTY_LOG)}, "the pages that the guest has written"},
-    {SYS_ioctl, {Is(1, KVM_GET_REGS)}, "a vCPU's registers"},
-    {SYS_ioctl, {Is(1, KVM_GET_SREGS)}, "the same, before Linux 5.14"},
-    {SYS_ioctl, {Is(1, KVM_GET_SREGS2)}, "a vCPU's segments and control registers"},
-    {SYS_ioctl, {Is(1, KVM_GET_XCRS)}, "a vCPU's extended control registers"},
-    {SYS_ioctl, {Is(1, kGetXsave)}, "a vCPU's vector registers"},
-    {SYS_ioctl, {Is(1, kGetXsave2)}, "the same, of more than a page"},
-    {SYS_ioctl, {Is(1, KVM_GET_DEBUGREGS)}, "a vCPU's breakpoints"},
-    {SYS_ioctl, {Is(1, KVM_GET_MP_STATE)}, "does a vCPU run, wait or sleep"},
-    {SYS_ioctl, {Is(1, KVM_GET_LAPIC)}, "a vCPU's interrupt controller"},
-    {SYS_ioctl, {Is(1, kGetMsrs)}, "a vCPU's model-specific registers"},
-    {SYS_ioctl, {Is(1, KVM_GET_VCPU_EVENTS)}, "a vCPU's pending events"},
-    {SYS_ioctl, {Is(1, KVM_GET_IRQCHIP)}, "the machine's interrupt controllers"},
-    {SYS_ioctl, {Is(1, KVM_GET_PIT2)}, "the machine's timer"},
-    {SYS_ioctl, {Is(1, KVM_GET_CLOCK)}, "the machine's clock"},
-    {SYS_ioctl, {Is(1, KVM_KVMCLOCK_CTRL)}, "the guest's watchdog hears of the pause"},
+    {SYS_ioctl, {In(kVm), Is(1, KVM_SET_USER_MEMORY_REGION)}, "log the guest's writes, or no longer"},
+    {SYS_ioctl, {In(kVm), Is(1, KVM_GET_DIRTY_LOG)}, "the pages that the guest has written"},
+    {SYS_ioctl, {In(kVcpus), Is(1, KVM_GET_REGS)}, "a vCPU's registers"},
+    {SYS_ioctl, {In(kVcpus), Is(1, KVM_GET_SREGS)}, "the same, before Linux 5.14"},
+    {SYS_ioctl, {In(kVcpus), Is(1, KVM_GET_SREGS2)}, "a vCPU's segments and control registers"},
+    {SYS_ioctl, {In(kVcpus), Is(1, KVM_GET_XCRS)}, "a vCPU's extended control registers"},
+    {SYS_ioctl, {In(kVcpus), Is(1, kGetXsave)}, "a vCPU's vector registers"},
+    {SYS_ioctl, {In(kVcpus), Is(1, kGetXsave2)}, "the same, of more than a page"},
+    {SYS_ioctl, {In(kVcpus), Is(1, KVM_GET_DEBUGREGS)}, "a vCPU's breakpoints"},
+    {SYS_ioctl, {In(kVcpus), Is(1, KVM_GET_MP_STATE)}, "does a vCPU run, wait or sleep"},
+    {SYS_ioctl, {In(kVcpus), Is(1, KVM_GET_LAPIC)}, "a vCPU's interrupt controller"},
+    {SYS_ioctl, {In(kVcpus), Is(1, kGetMsrs)}, "a vCPU's model-specific registers"},
+    {SYS_ioctl, {In(kVcpus), Is(1, KVM_GET_VCPU_EVENTS)}, "a vCPU's pending events"},
+    {SYS_ioctl, {In(kVm), Is(1, KVM_GET_IRQCHIP)}, "the machine's interrupt controllers"},
+    {SYS_ioctl, {In(kVm), Is(1, KVM_GET_PIT2)}, "the machine's timer"},
+    {SYS_ioctl, {In(kVm), Is(1, KVM_GET_CLOCK)}, "the machine's clock"},
+    {SYS_ioctl, {In(kVcpus), Is(1, KVM_KVMCLOCK_CTRL)}, "the guest's watchdog hears of the pause"},
 };
 
 constexpr SyscallRule kWorkerRules[] = {
     {SYS_madvise, {Is(2, MADV_POPULATE_WRITE)}, "pages that every start writes to"},
-    {SYS_pread64, {}, "the snapshot's files"},
-    {SYS_fstat, {}, "their sizes"},
-    {SYS_newfstatat, {Is(3, AT_EMPTY_PATH)}, "the same, by glibc 2.33 and later"},
-    {SYS_ioctl, {Is(1, static_cast<uint32_t>(UFFDIO_COPY))}, "a page that the guest waits for"},
-    {SYS_ioctl, {Is(1, static_cast<uint32_t>(UFFDIO_ZEROPAGE))}, "one that it gave back and takes again"},
-    {SYS_ioctl, {Is(1, static_cast<uint32_t>(UFFDIO_WAKE))}, "one that is there already"},
+    {SYS_pread64, {In(kSnapshot)}, "the snapshot's files"},
+    {SYS_fstat, {In(kSnapshot)}, "their sizes"},
+    {SYS_newfstatat, {In(kSnapshot), Is(3, AT_EMPTY_PATH)}, "the same, by glibc 2.33 and later"},
+    {SYS_read, {In(kUserfaultfd)}, "which page the guest waits for"},
+    {SYS_ioctl,
+     {In(kUserfaultfd), Is(1, static_cast<uint32_t>(UFFDIO_COPY))},
+     "a page that the guest waits for"},
+    {SYS_ioctl,
+     {In(kUserfaultfd), Is(1, static_cast<uint32_t>(UFFDIO_ZEROPAGE))},
+     "one that it gave back and takes again"},
+    {SYS_ioctl, {In(kUserfaultfd), Is(1, static_cast<uint32_t>(UFFDIO_WAKE))}, "one that is there already"},
 };
 
 constexpr SyscallRule kSetUpRules[] = {
@@ -206,6 +232,14 @@ constexpr SyscallRule kSetUpRules[] = {
     {SYS_geteuid, {}, "libraries"},
     {SYS_getgid, {}, "libraries"},
     {SYS_getegid, {}, "libraries"},
+
+    // Before each descriptor has its place.
+    {SYS_read, {}, "libraries, files, probe"},
+    {SYS_write, {}, "the jail's maps of users, log lines"},
+    {SYS_epoll_ctl, {}, "the event loops"},
+    {SYS_timerfd_settime, {}, "ring3's clock"},
+    {SYS_recvfrom, {}, "glog and nscd, as above"},
+    {SYS_sendto, {}, "the same"},
 
     // The jail.
     {SYS_mount, {}, "an empty root"},

@@ -11,6 +11,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "security/fd_class.h"
+
 namespace hmvm {
 namespace {
 
@@ -67,6 +69,8 @@ TEST_P(EachRole, NothingIsOpenedExecutedConnectedOrStarted) {
                            SYS_execveat,
                            SYS_socket,
                            SYS_connect,
+                           SYS_sendmsg,
+                           SYS_sendmmsg,
                            SYS_bind,
                            SYS_listen,
                            SYS_fork,
@@ -125,14 +129,43 @@ TEST_P(EachRole, OnlyItselfIsSignalled) {
   EXPECT_FALSE(Allows(rules, SYS_tgkill, {2, 7, 34}));
 }
 
+// All that take a descriptor first, but for close.
+TEST_P(EachRole, ACallOnADescriptorNamesItsClass) {
+  constexpr int kOnDescriptors[] = {
+      SYS_read,      SYS_write,     SYS_readv,     SYS_writev,     SYS_pread64,        SYS_pwrite64,
+      SYS_preadv,    SYS_pwritev2,  SYS_ioctl,     SYS_fstat,      SYS_newfstatat,     SYS_lseek,
+      SYS_ftruncate, SYS_fallocate, SYS_fdatasync, SYS_recvfrom,   SYS_sendto,         SYS_recvmsg,
+      SYS_accept4,   SYS_shutdown,  SYS_epoll_ctl, SYS_epoll_wait, SYS_io_uring_enter, SYS_timerfd_settime};
+
+  for (const SyscallRule& rule : AllOf(GetParam())) {
+    if (std::ranges::find(kOnDescriptors, rule.number) == std::end(kOnDescriptors)) continue;
+    EXPECT_TRUE(std::ranges::any_of(rule.checks, [](const auto& check) { return check.index == 0; }))
+        << rule.number << ": " << rule.why;
+  }
+}
+
 TEST(SyscallRulesTest, OnlyVcpusRunTheGuestAndNoneOfThemChangesTheMachine) {
-  EXPECT_TRUE(Allows(AllOf(ThreadRole::kVcpu), SYS_ioctl, {5, KVM_RUN}));
-  EXPECT_FALSE(Allows(AllOf(ThreadRole::kDevice), SYS_ioctl, {5, KVM_RUN}));
-  EXPECT_FALSE(Allows(AllOf(ThreadRole::kVcpu), SYS_ioctl, {5, KVM_SET_USER_MEMORY_REGION}));
+  constexpr uint64_t kVcpu = fd_class::kVcpus.first + 5;
+  constexpr uint64_t kVm = fd_class::kVm.first;
+  EXPECT_TRUE(Allows(AllOf(ThreadRole::kVcpu), SYS_ioctl, {kVcpu, KVM_RUN}));
+  EXPECT_FALSE(Allows(AllOf(ThreadRole::kVcpu), SYS_ioctl, {kVm, KVM_RUN}));
+  EXPECT_FALSE(Allows(AllOf(ThreadRole::kDevice), SYS_ioctl, {kVcpu, KVM_RUN}));
+  EXPECT_FALSE(Allows(AllOf(ThreadRole::kVcpu), SYS_ioctl, {kVm, KVM_SET_USER_MEMORY_REGION}));
+}
+
+TEST(SyscallRulesTest, AClassEndsWhereTheNextBegins) {
+  constexpr uint64_t kFirst = fd_class::kVcpus.first;
+  constexpr uint64_t kCount = fd_class::kVcpus.count;
+  const auto rules = AllOf(ThreadRole::kVcpu);
+  EXPECT_FALSE(Allows(rules, SYS_ioctl, {kFirst - 1, KVM_RUN}));
+  EXPECT_TRUE(Allows(rules, SYS_ioctl, {kFirst, KVM_RUN}));
+  EXPECT_TRUE(Allows(rules, SYS_ioctl, {kFirst + kCount - 1, KVM_RUN}));
+  EXPECT_FALSE(Allows(rules, SYS_ioctl, {kFirst + kCount, KVM_RUN}));
 }
 
 TEST(SyscallRulesTest, TheUpperHalfOfA32BitArgumentDoesNotCount) {
-  EXPECT_TRUE(Allows(AllOf(ThreadRole::kVcpu), SYS_ioctl, {5, uint64_t{7} << 32 | KVM_RUN}));
+  constexpr uint64_t kHigh = uint64_t{7} << 32;
+  EXPECT_TRUE(Allows(AllOf(ThreadRole::kVcpu), SYS_ioctl, {kHigh | fd_class::kVcpus.first, kHigh | KVM_RUN}));
 }
 
 }  // namespace

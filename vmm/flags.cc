@@ -9,6 +9,7 @@
 #include <gflags/gflags.h>
 
 #include "base/file.h"
+#include "security/fd_class.h"
 #include "security/syscall_rule_text.h"
 #include "vmm/api/vmm.pb.h"
 
@@ -265,6 +266,29 @@ std::vector<int> Flags::OpenFiles() const {
     if (machine.restore->archive.has_value()) files.push_back(machine.restore->archive->fd.get());
   }
   return files;
+}
+
+Result<> Flags::PlaceFiles() {
+  std::vector<std::pair<UniqueFd*, const FdClass*>> places = {{&control, &fd_class::kControl},
+                                                              {&files, &fd_class::kFiles},
+                                                              {&machine.kernel.fd, &fd_class::kUntouched},
+                                                              {&machine.vsock_listener, &fd_class::kListener},
+                                                              {&machine.agent, &fd_class::kAgent},
+                                                              {&machine.console, &fd_class::kConsole}};
+  if (jail.has_value()) places.emplace_back(&jail->lock, &fd_class::kUntouched);
+  if (machine.initrd.has_value()) places.emplace_back(&machine.initrd->fd, &fd_class::kUntouched);
+  for (DiskConfig& disk : machine.disks) places.emplace_back(&disk.file.fd, &fd_class::kDisks);
+  if (machine.restore.has_value()) {
+    places.emplace_back(&machine.restore->state.fd, &fd_class::kSnapshot);
+    for (NamedFile& file : machine.restore->memory) places.emplace_back(&file.fd, &fd_class::kSnapshot);
+    if (machine.restore->archive.has_value()) {
+      places.emplace_back(&machine.restore->archive->fd, &fd_class::kSnapshot);
+    }
+  }
+  for (const auto& [fd, to] : places) {
+    HMVM_TRY_ASSIGN(*fd, Place(*to, std::move(*fd)));
+  }
+  return {};
 }
 
 }  // namespace hmvm

@@ -31,6 +31,8 @@ struct Flags {
 
   // All that is open for these flags.
   std::vector<int> OpenFiles() const;
+  // Gives each of them its place (security/fd_class).
+  Result<> PlaceFiles();
 };
 
 // Parses with gflags, which itself ends the process with status 1 for a flag it does not know and with 0

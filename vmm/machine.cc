@@ -11,6 +11,7 @@
 
 #include "base/file.h"
 #include "base/mapping.h"
+#include "security/fd_class.h"
 #include "vmm/boot/kernel.h"
 #include "vmm/kvm/describe.h"
 #include "vmm/kvm/host_probe.h"
@@ -120,7 +121,7 @@ Result<std::unique_ptr<Machine>> Machine::Create(MachineConfig config) {
       new Machine(std::move(*config.host), std::move(config.enter_role), std::move(vm), std::move(memory)));
   machine->console_ = std::move(config.console);
   machine->kernel_name_ = config.kernel.name;
-  HMVM_TRY_ASSIGN(machine->device_loop_, EventLoop::Create());
+  HMVM_TRY_ASSIGN(machine->device_loop_, EventLoop::Create(PlacedIn(fd_class::kEvents)));
   HMVM_TRY(machine->AddRam());
 
   // What kind of host this is decides how a vCPU runs; nothing below knows.
@@ -224,6 +225,7 @@ Result<> Machine::AddVirtioDevices(MachineConfig& config) {
   UniqueFd output;
   if (console_.valid()) {
     HMVM_TRY_ASSIGN(output, Duplicate(console_.get()));
+    HMVM_TRY_ASSIGN(output, Place(fd_class::kConsole, std::move(output)));
   }
   HMVM_TRY_ASSIGN(auto console, Console::Create({.output = std::move(output), .input = {}}, *device_loop_));
   return AddVirtioDevice(std::move(console));

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "base/file.h"
+#include "security/fd_class.h"
 #include "vmm/kvm/write_log.h"
 #include "vmm/machine.h"
 #include "vmm/machine_host.h"
@@ -80,7 +81,7 @@ Result<std::unique_ptr<Machine>> Machine::Restore(MachineConfig config) {
       new Machine(std::move(*config.host), std::move(config.enter_role), std::move(vm), std::move(memory)));
   machine->console_ = std::move(config.console);
   machine->kernel_name_ = state.kernel();
-  HMVM_TRY_ASSIGN(machine->device_loop_, EventLoop::Create());
+  HMVM_TRY_ASSIGN(machine->device_loop_, EventLoop::Create(PlacedIn(fd_class::kEvents)));
   HMVM_TRY(machine->AddRam());
   HMVM_TRY(machine->RestorePlatform(config.platform, state));
   std::vector<MemoryFile> files;

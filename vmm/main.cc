@@ -13,6 +13,7 @@
 #include "base/event_loop.h"
 #include "base/file.h"
 #include "base/log.h"
+#include "security/fd_class.h"
 #include "security/jail.h"
 #include "security/seccomp.h"
 #include "vmm/boot/bzimage_payload.h"
@@ -51,7 +52,7 @@ Result<UniqueFd> TakeSignals() {
   ::signal(SIGPIPE, SIG_IGN);  // a peer that went is an error of the write, where it belongs
   UniqueFd fd(::signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK));
   if (!fd.valid()) return Error{errno, "signalfd"};
-  return fd;
+  return Place(fd_class::kUntouched, std::move(fd));
 }
 
 void LogReport(const std::string& report) {
@@ -80,6 +81,7 @@ bool IsElf(int file) {
 // All that a machine needs under a name of the host's, and then the door behind us: what comes after, the
 // first look into a kernel or snapshot included, is done from within the jail.
 Result<> EnterJail(Flags& flags, int signals) {
+  HMVM_TRY(flags.PlaceFiles());
   HMVM_TRY_ASSIGN(flags.machine.host, OpenHost(flags.kvm));
   if (flags.machine.restore && flags.machine.restore->archive) {
     HMVM_TRY_ASSIGN(flags.machine.host->userfaultfd, LazyLoader::OpenUserfaultfd());
@@ -96,6 +98,7 @@ Result<> EnterJail(Flags& flags, int signals) {
 }
 
 Result<ExitStatus> Run(int argc, char** argv, uint64_t started_monotonic_ns) {
+  AllowAllClasses();
   HMVM_TRY_ASSIGN(const UniqueFd signals, TakeSignals());
   HMVM_TRY_ASSIGN(Flags flags, ParseFlags(argc, argv));
   if (flags.probe) return Probe();
@@ -103,10 +106,12 @@ Result<ExitStatus> Run(int argc, char** argv, uint64_t started_monotonic_ns) {
   SettleLibrary();
   HMVM_TRY(EnterJail(flags, signals.get()));
   flags.machine.enter_role = [mode = flags.seccomp, further = flags.syscalls](ThreadRole role) -> Result<> {
+    // Last of all, and of all threads: what is open by now has its place.
+    if (role == ThreadRole::kControl) HMVM_TRY(AllowArrivingOnly());
     HMVM_TRY(EnterRole(role, mode, further));
     return role == ThreadRole::kControl ? Seal() : Result<>();
   };
-  HMVM_TRY_ASSIGN(const auto loop, EventLoop::Create());
+  HMVM_TRY_ASSIGN(const auto loop, EventLoop::Create(PlacedIn(fd_class::kEvents)));
   if (flags.machine.restore) {
     flags.machine.restore->on_memory_lost = [](const Error& error) {
       LOG(ERROR) << Escape(error.Message(), 1024) << ": the machine can't go on without this memory";

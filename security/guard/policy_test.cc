@@ -97,7 +97,7 @@ TEST(GuardPolicyTest, TheVmmsPolicyCompilesAndIsTheSameEachTime) {
   EXPECT_EQ(std::memcmp(once->get(), again->get(), sizeof(guard_policy)), 0);
   const auto ioctls = RowsOf(**once, GUARD_SEALED, SYS_ioctl);
   ASSERT_FALSE(ioctls.empty());
-  EXPECT_EQ(ioctls[0].value[0], uint64_t{KVM_RUN}) << "the most frequent comes first";
+  EXPECT_EQ(ioctls[0].value[1], uint64_t{KVM_RUN}) << "the most frequent comes first";
   EXPECT_EQ((*once)->calls[GUARD_SEALED][SYS_execve].verdict, GUARD_FORBIDDEN);
   EXPECT_EQ((*once)->calls[GUARD_SETTING_UP][SYS_execve].verdict, GUARD_ALLOWED);
 }

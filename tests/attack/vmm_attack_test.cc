@@ -119,8 +119,7 @@ class VmmAttackTest : public testing::Test {
                                   static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + text.size() + 1)));
     }
     const std::string targets = std::to_string(victim_->pid()) + " " +
-                                std::to_string(ntohs(loopback.sin_port)) + " " + path + " " + name + " " +
-                                std::to_string(Cell::kFirstFd + 1);
+                                std::to_string(ntohs(loopback.sin_port)) + " " + path + " " + name;
     ::setenv(kTargetsVariable, targets.c_str(), 1);
   }
 

@@ -8,6 +8,7 @@
 #include <mutex>
 
 #include "base/file.h"
+#include "security/fd_class.h"
 #include "vmm/kvm/kvm.h"
 
 namespace hmvm {
@@ -66,7 +67,8 @@ Result<Kvm> Kvm::Open(const std::string& path) {
   if (version != KVM_API_VERSION)
     return Error{0, "KVM API version " + std::to_string(version) + " is not 12"};
   HMVM_TRY_ASSIGN(const int bytes, TypedIoctl(fd.get(), KVM_GET_VCPU_MMAP_SIZE, 0, "KVM_GET_VCPU_MMAP_SIZE"));
-  return Kvm(std::move(fd), static_cast<size_t>(bytes));
+  HMVM_TRY_ASSIGN(UniqueFd placed, Place(fd_class::kKvm, std::move(fd)));
+  return Kvm(std::move(placed), static_cast<size_t>(bytes));
 }
 
 int Kvm::Capability(int capability) const {
@@ -94,8 +96,10 @@ Result<Vm> Kvm::CreateVm() const {
   // KVM answers EINTR when a signal comes while it sets up; that is no failure.
   for (;;) {
     auto fd = TypedIoctl(fd_.get(), KVM_CREATE_VM, 0, "KVM_CREATE_VM");
-    if (fd.has_value()) return Vm(UniqueFd(*fd), vcpu_mapping_bytes_);
-    if (fd.error().code != EINTR) return fd.error();
+    if (!fd.has_value() && fd.error().code == EINTR) continue;
+    HMVM_TRY(fd);
+    HMVM_TRY_ASSIGN(UniqueFd placed, Place(fd_class::kVm, UniqueFd(*fd)));
+    return Vm(std::move(placed), vcpu_mapping_bytes_);
   }
 }
 
@@ -124,7 +128,7 @@ Result<> Vm::CollectWritten(uint32_t slot, std::span<uint64_t> bits) const {
 
 Result<Vcpu> Vm::CreateVcpu(uint32_t index) const {
   HMVM_TRY_ASSIGN(const int number, TypedIoctl(fd_.get(), KVM_CREATE_VCPU, index, "KVM_CREATE_VCPU"));
-  UniqueFd fd(number);
+  HMVM_TRY_ASSIGN(UniqueFd fd, Place(fd_class::kVcpus, UniqueFd(number)));
   HMVM_TRY_ASSIGN(Mapping mapping,
                   Mapping::OfFile(fd.get(), vcpu_mapping_bytes_, PROT_READ | PROT_WRITE, MAP_SHARED));
   const auto xsave_bytes = static_cast<size_t>(Capability(KVM_CAP_XSAVE2));  // 0 on KVMs before it

@@ -5,6 +5,8 @@
 #include <cstring>
 #include <span>
 
+#include "security/fd_class.h"
+
 namespace hmvm {
 namespace {
 
@@ -40,12 +42,14 @@ Result<Value> ReadValue(int fd, uint64_t position) {
 
 Result<KvmStatistics> KvmStatistics::Of(const Vm& vm) {
   HMVM_TRY_ASSIGN(const int fd, vm.Ioctl(KVM_GET_STATS_FD, nullptr, "KVM_GET_STATS_FD"));
-  return Open(UniqueFd(fd));
+  HMVM_TRY_ASSIGN(UniqueFd placed, Place(fd_class::kCounters, UniqueFd(fd)));
+  return Open(std::move(placed));
 }
 
 Result<KvmStatistics> KvmStatistics::Of(const Vcpu& vcpu) {
   HMVM_TRY_ASSIGN(const int fd, vcpu.Ioctl(KVM_GET_STATS_FD, nullptr, "KVM_GET_STATS_FD"));
-  return Open(UniqueFd(fd));
+  HMVM_TRY_ASSIGN(UniqueFd placed, Place(fd_class::kCounters, UniqueFd(fd)));
+  return Open(std::move(placed));
 }
 
 Result<KvmStatistics> KvmStatistics::Open(UniqueFd fd) {

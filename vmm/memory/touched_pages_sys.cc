@@ -1,6 +1,7 @@
 #include <unistd.h>
 
 #include "base/file.h"
+#include "security/fd_class.h"
 #include "vmm/memory/touched_pages.h"
 
 namespace hmvm {
@@ -15,6 +16,7 @@ constexpr uint64_t kOfFile = 1ull << 61;
 
 Result<TouchedPages> TouchedPages::Open() {
   HMVM_TRY_ASSIGN(UniqueFd pagemap, OpenFile("/proc/self/pagemap", O_RDONLY));
+  HMVM_TRY_ASSIGN(pagemap, Place(fd_class::kPagemap, std::move(pagemap)));
   return TouchedPages(std::move(pagemap));
 }
 

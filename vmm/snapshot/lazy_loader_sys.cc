@@ -10,6 +10,7 @@
 #include <algorithm>
 #include <array>
 
+#include "security/fd_class.h"
 #include "vmm/snapshot/lazy_loader.h"
 
 namespace hmvm {
@@ -22,7 +23,7 @@ uint64_t AddressOf(const std::byte* place) { return reinterpret_cast<uint64_t>(p
 Result<UniqueFd> LazyLoader::OpenUserfaultfd() {
   UniqueFd fd(static_cast<int>(::syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK)));
   if (!fd.valid()) return Error{errno, "userfaultfd, which a restore from an exported snapshot needs"};
-  return fd;
+  return Place(fd_class::kUserfaultfd, std::move(fd));
 }
 
 Result<std::unique_ptr<LazyLoader>> LazyLoader::Start(Archive archive, UniqueFd userfaultfd,
@@ -47,6 +48,7 @@ LazyLoader::~LazyLoader() {
 Result<> LazyLoader::Open() {
   stop_ = UniqueFd(::eventfd(0, EFD_CLOEXEC));
   if (!stop_.valid()) return Error{errno, "eventfd"};
+  HMVM_TRY_ASSIGN(stop_, Place(fd_class::kEvents, std::move(stop_)));
   uffdio_api api = {.api = UFFD_API, .features = 0, .ioctls = 0};
   if (::ioctl(userfaultfd_.get(), UFFDIO_API, &api) < 0) return Error{errno, "UFFDIO_API"};
   return {};

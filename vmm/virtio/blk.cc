@@ -8,6 +8,7 @@
 #include <array>
 
 #include "base/log.h"
+#include "security/fd_class.h"
 #include "vmm/virtio/io_vectors.h"
 
 namespace hmvm {
@@ -88,6 +89,7 @@ Result<> Blk::MakeThrottle(EventLoop& loop) {
                    .timer = UniqueFd(::timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK)),
                    .watch = {}});
   if (!throttle_->timer.valid()) return Error{errno, "timer of disk " + options_.name};
+  HMVM_TRY_ASSIGN(throttle_->timer, Place(fd_class::kEvents, std::move(throttle_->timer)));
   HMVM_TRY_ASSIGN(throttle_->watch, loop.OnReadable(throttle_->timer.get(), [this, &loop]() -> Result<> {
     uint64_t expirations;
     (void)!::read(throttle_->timer.get(), &expirations, sizeof(expirations));  // fails when it was set anew

@@ -6,10 +6,15 @@
 
 #include <iterator>
 
+#include "base/file.h"
+#include "security/fd_class.h"
 #include "vmm/virtio/block_io.h"
 
 namespace hmvm {
 namespace {
+
+// The one file that the ring knows, by its number there.
+constexpr int kTheFile = 0;
 
 class UringBlockIo final : public BlockIo {
  public:
@@ -24,10 +29,11 @@ class UringBlockIo final : public BlockIo {
       ring_.ring_fd = -1;
       return Error{-error, "create io_uring"};
     }
-    HMVM_TRY(Restrict());
-    // The kernel does not hand the ring to programs we start, and nor do we.
-    ::fcntl(ring_.ring_fd, F_SETFD, FD_CLOEXEC);
-    return {};
+    HMVM_TRY_ASSIGN(UniqueFd copy, Duplicate(ring_.ring_fd));
+    HMVM_TRY_ASSIGN(UniqueFd placed, Place(fd_class::kRings, std::move(copy)));
+    ::close(ring_.ring_fd);
+    ring_.ring_fd = ring_.enter_ring_fd = placed.release();
+    return Restrict();
   }
 
   // The ring itself: epoll reports it readable while completions wait in it.
@@ -41,14 +47,14 @@ class UringBlockIo final : public BlockIo {
     const auto length = operation.length_bytes;
     switch (operation.kind) {
       case BlockOperation::Kind::kRead:
-        ::io_uring_prep_readv(sqe, fd_, operation.buffers.data(), count, offset);
+        ::io_uring_prep_readv(sqe, kTheFile, operation.buffers.data(), count, offset);
         break;
       case BlockOperation::Kind::kWrite:
-        ::io_uring_prep_writev2(sqe, fd_, operation.buffers.data(), count, offset,
+        ::io_uring_prep_writev2(sqe, kTheFile, operation.buffers.data(), count, offset,
                                 operation.durable ? RWF_DSYNC : 0);
         break;
       case BlockOperation::Kind::kSync:
-        ::io_uring_prep_fsync(sqe, fd_, IORING_FSYNC_DATASYNC);
+        ::io_uring_prep_fsync(sqe, kTheFile, IORING_FSYNC_DATASYNC);
         break;
       case BlockOperation::Kind::kPunchHole:
         PrepareFallocate(sqe, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, offset, length);
@@ -60,6 +66,7 @@ class UringBlockIo final : public BlockIo {
         PrepareFallocate(sqe, FALLOC_FL_KEEP_SIZE, offset, length);
         break;
     }
+    ::io_uring_sqe_set_flags(sqe, IOSQE_FIXED_FILE);
     sqe->user_data = operation.tag;
     ++under_way_;
   }
@@ -90,10 +97,14 @@ class UringBlockIo final : public BlockIo {
 
  private:
   // What a ring does is no system call, so no seccomp filter sees it: without this it would open files and
-  // sockets for a VMM that has fallen. Linux 5.10.
+  // sockets for a VMM that has fallen, and write to whatever is open. Linux 5.10.
   Result<> Restrict() {
+    if (Register(IORING_REGISTER_FILES, &fd_, 1) < 0) return Error{errno, "give io_uring the disk's file"};
+    io_uring_restriction file_alone = {};
+    file_alone.opcode = IORING_RESTRICTION_SQE_FLAGS_REQUIRED;
+    file_alone.sqe_flags = IOSQE_FIXED_FILE;
     io_uring_restriction allowed[] = {Allow(IORING_OP_READV), Allow(IORING_OP_WRITEV), Allow(IORING_OP_FSYNC),
-                                      Allow(IORING_OP_FALLOCATE)};
+                                      Allow(IORING_OP_FALLOCATE), file_alone};
     if (Register(IORING_REGISTER_RESTRICTIONS, allowed, std::size(allowed)) < 0 ||
         Register(IORING_REGISTER_ENABLE_RINGS, nullptr, 0) < 0) {
       return Error{errno, "restrict io_uring to what a disk does"};
@@ -114,7 +125,7 @@ class UringBlockIo final : public BlockIo {
   }
 
   void PrepareFallocate(io_uring_sqe* sqe, int mode, uint64_t offset, uint64_t length) {
-    ::io_uring_prep_fallocate(sqe, fd_, mode, static_cast<off_t>(offset), static_cast<off_t>(length));
+    ::io_uring_prep_fallocate(sqe, kTheFile, mode, static_cast<off_t>(offset), static_cast<off_t>(length));
   }
 
   int fd_;

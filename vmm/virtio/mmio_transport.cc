@@ -7,6 +7,7 @@
 #include <cstring>
 
 #include "base/log.h"
+#include "security/fd_class.h"
 
 namespace hmvm {
 namespace {
@@ -38,6 +39,7 @@ Result<std::unique_ptr<MmioTransport>> MmioTransport::Create(std::unique_ptr<Vir
   for (size_t queue = 0; queue < transport->queues_.size(); ++queue) {
     UniqueFd notify(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
     if (!notify.valid()) return Error{errno, "create eventfd"};
+    HMVM_TRY_ASSIGN(notify, Place(fd_class::kEvents, std::move(notify)));
     HMVM_TRY_ASSIGN(Watch watch,
                     loop.OnReadable(notify.get(), [transport = transport.get(), queue]() -> Result<> {
                       transport->OnNotify(static_cast<uint16_t>(queue));

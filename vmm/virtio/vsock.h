@@ -29,6 +29,7 @@ class Vsock final : public VirtioDevice {
     // A connected stream socket for the guest's first connection to port 1024. May be none.
     UniqueFd agent;
   };
+  // The process ignores SIGPIPE: a peer that has gone is an error of the write.
   // From the loop's thread or before the loop runs; destroy the device when the loop no longer runs.
   static Result<std::unique_ptr<VirtioDevice>> Create(Options options, EventLoop& loop);
 

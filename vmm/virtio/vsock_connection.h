@@ -98,7 +98,7 @@ class VsockConnection {
   bool send_credit_request_ = false;
 
   // From host to guest.
-  bool readable_ = true;  // until recvmsg says EAGAIN
+  bool readable_ = true;  // until readv says EAGAIN
   bool host_ended_ = false;
   bool guest_reads_no_more_ = false;
   uint32_t sent_bytes_ = 0;       // runs free, as the next two: §5.10.6.3

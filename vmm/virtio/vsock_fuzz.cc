@@ -1,4 +1,5 @@
 // Packets from the guest: headers and payloads from the fuzzer, against connections with live sockets.
+#include <signal.h>
 #include <sys/socket.h>
 
 #include <cstdlib>
@@ -24,6 +25,7 @@ void RunPosted(EventLoop& loop) {
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   using namespace hmvm;
+  ::signal(SIGPIPE, SIG_IGN);  // as hmvm-vmm
   static FakeMachine machine(4 << 20);
   machine.heap = FakeHeap(machine.memory);
   machine.interrupt.needs_reset.clear();

@@ -7,6 +7,8 @@
 
 #include <algorithm>
 
+#include "base/file.h"
+
 namespace hmvm {
 namespace {
 
@@ -42,6 +44,8 @@ void VsockMuxer::ReadyList::Remove(VsockConnection* connection) {
 }
 
 Result<std::unique_ptr<VsockBackend>> VsockMuxer::Create(Options options, EventLoop& loop) {
+  // Before the machine's seal: nothing changes a descriptor's flags after it.
+  if (options.agent.valid()) HMVM_TRY(SetNonBlocking(options.agent.get(), true));
   UniqueFd listener = std::move(options.listener);
   std::unique_ptr<VsockMuxer> muxer(new VsockMuxer(std::move(options), loop));
   if (listener.valid()) {

@@ -1,5 +1,6 @@
 // The connections of a vsock device over a snapshot: the muxer's part, without rings and threads.
 #include <linux/vm_sockets.h>
+#include <signal.h>
 #include <sys/socket.h>
 
 #include <gtest/gtest.h>
@@ -15,6 +16,7 @@ constexpr uint64_t kCid = 3;
 class VsockRestoreTest : public ::testing::Test {
  protected:
   std::unique_ptr<VsockBackend> MakeMuxer() {
+    ::signal(SIGPIPE, SIG_IGN);  // as hmvm-vmm
     SocketPair agent = *MakeSocketPair(SOCK_STREAM);
     agent_ = std::move(agent.first);
     return *VsockMuxer::Create({.guest_cid = kCid,

@@ -1,6 +1,7 @@
 #include "vmm/virtio/vsock.h"
 
 #include <linux/vm_sockets.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -66,6 +67,7 @@ std::string Pattern(uint64_t offset, size_t bytes) {
 class VsockTest : public ::testing::Test {
  protected:
   VsockTest() {
+    ::signal(SIGPIPE, SIG_IGN);  // as hmvm-vmm
     auto agent = *MakeSocketPair(SOCK_STREAM);
     agent_ = std::move(agent.first);
     device_ = *Vsock::Create({.guest_cid = kCid,

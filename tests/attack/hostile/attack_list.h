@@ -46,20 +46,24 @@ inline constexpr HostileAttack kHostileAttacks[] = {
     {"uring-socket", "has its disk's io_uring make a socket", "", Traitor::kDevice, Table::kAllowed},
     {"uring-connect", "has its disk's io_uring connect a descriptor", "", Traitor::kDevice, Table::kAllowed},
     {"uring-unlink", "has its disk's io_uring remove a file", "", Traitor::kDevice, Table::kAllowed},
+    {"uring-write", "has its disk's io_uring write to the control channel", "", Traitor::kDevice,
+     Table::kAllowed},
     {"uring-command", "has its disk's io_uring send a command to a device", "", Traitor::kDevice,
      Table::kAllowed},
     {"uring-register", "lifts the restrictions of its disk's io_uring", "io_uring_register"},
     {"uring-setup", "makes an io_uring of its own", "io_uring_setup", Traitor::kVcpu, Table::kForbidden,
      "opens files as its own user only, and there are none"},
     {"proc-self-fd", "opens its read-only disk anew through /proc, to write", "openat"},
-    {"write-read-only", "writes to its read-only disk", "", Traitor::kVcpu, Table::kAllowed},
-    {"truncate-read-only", "cuts its read-only disk", "", Traitor::kControl, Table::kAllowed},
+    {"write-read-only", "writes to its read-only disk", "write"},
+    {"read-disk", "reads its disk, which the device thread alone may, from the control thread", "pread64",
+     Traitor::kControl, Table::kForbidden, kOnlyItself},
+    {"truncate-read-only", "cuts its read-only disk", "ftruncate", Traitor::kControl},
     {"fallocate-read-only", "punches a hole into its read-only disk", "", Traitor::kDevice, Table::kAllowed},
     {"mmap-read-only", "maps its read-only disk to write", "mmap"},
     {"fill-disk", "has its writable disk take half a TiB of the host's", "", Traitor::kDevice,
      Table::kAllowed, kNoWritableDisks},
-    {"fill-disk-control", "the same, from the control thread", "", Traitor::kControl, Table::kAllowed,
-     kNoWritableDisks},
+    {"fill-disk-control", "the same, from the control thread", "pwrite64", Traitor::kControl,
+     Table::kForbidden, kNoWritableDisks},
     {"unlink", "removes a file of the host's", "unlinkat"},
     {"fchmod", "changes the mode of its disk's file", "fchmod"},
     {"fsetxattr", "sets an attribute of its disk's file", "fsetxattr"},
@@ -101,8 +105,12 @@ inline constexpr HostileAttack kHostileAttacks[] = {
     {"netlink", "makes a network device", "socket"},
     {"socket-device", "connects to a TCP port, from the device thread", "socket", Traitor::kDevice},
     {"listen", "waits for connections", "socket", Traitor::kVcpu, Table::kForbidden, kOwnNetwork},
-    {"send-descriptor", "sends its KVM descriptor to whoever has the agent's socket", "", Traitor::kDevice,
-     Table::kAllowed, "nobody there takes descriptors: the kernel closes it"},
+    {"send-descriptor", "sends its VM's descriptor to whoever has the agent's socket", "sendmsg",
+     Traitor::kDevice, Table::kForbidden, "nobody there takes descriptors: the kernel closes it"},
+    {"sendto-agent", "speaks as the control channel on the agent's socket", "sendto", Traitor::kControl,
+     Table::kForbidden, "the supervisor's parser is the wall"},
+    {"accept-control", "waits for a connection on another socket than the listener", "accept4",
+     Traitor::kDevice},
     {"sendto-address", "sends from the control socket to an address", "sendto", Traitor::kControl},
 
     // Memory.
@@ -124,6 +132,9 @@ inline constexpr HostileAttack kHostileAttacks[] = {
      "a VM of its own, within its limits"},
     {"memory-region", "gives its VM other memory, from a vCPU's thread", "", Traitor::kVcpu,
      Table::kOtherRoles, kOnlyItself},
+    {"run-vm", "runs a vCPU by the VM's descriptor", "ioctl"},
+    {"memory-region-vcpu", "gives memory by a vCPU's descriptor", "ioctl"},
+    {"ioctl-agent", "has an allowed ioctl go to a socket", "ioctl"},
     {"ioctl-console", "types into the terminal", "ioctl"},
     {"ioctl-disk", "asks its disk's file system for what it would freeze", "ioctl"},
     {"iopl", "asks for I/O ports", "iopl"},
@@ -164,9 +175,9 @@ inline constexpr HostileAttack kHostileAttacks[] = {
     {"exhaust-threads", "takes all threads", "clone"},
     {"flood-log", "writes a GiB to its log", "", Traitor::kVcpu, Table::kAllowed,
      "the supervisor keeps the end"},
-    {"control-garbage", "writes nonsense to the control channel", "", Traitor::kVcpu, Table::kAllowed,
+    {"control-garbage", "writes nonsense to the control channel", "", Traitor::kControl, Table::kAllowed,
      "the supervisor's parser is the wall"},
-    {"agent-garbage", "writes nonsense to the agent's socket", "", Traitor::kVcpu, Table::kAllowed,
+    {"agent-garbage", "writes nonsense to the agent's socket", "", Traitor::kDevice, Table::kAllowed,
      "the supervisor's parser is the wall"},
 };
 inline constexpr size_t kHostileAttackCount = sizeof(kHostileAttacks) / sizeof(kHostileAttacks[0]);
@@ -179,7 +190,7 @@ inline constexpr unsigned kAttackPort = 0x4851;
 inline constexpr std::string_view kDone = "done";
 inline constexpr std::string_view kRefused = "refused: ";
 
-// Descriptors that the test gives it.
+// Descriptors that the test gives it; the VMM moves each to its class (security/fd_class.h).
 inline constexpr int kControlFd = 3;
 inline constexpr int kAgentFd = 4;
 inline constexpr int kReadOnlyDiskFd = 10;

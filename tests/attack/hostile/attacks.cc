@@ -38,10 +38,20 @@
 #include <functional>
 #include <map>
 
+#include "security/fd_class.h"
 #include "tests/attack/hostile/attack_list.h"
 
 namespace hmvm::test {
 namespace {
+
+// Where the VMM has its descriptors.
+constexpr int kControl = fd_class::kControl.first;
+constexpr int kAgent = fd_class::kAgent.first;
+constexpr int kReadOnlyDisk = fd_class::kDisks.first;
+constexpr int kWritableDisk = kReadOnlyDisk + 1;
+constexpr int kKvm = fd_class::kKvm.first;
+constexpr int kVm = fd_class::kVm.first;
+constexpr int kVcpu = fd_class::kVcpus.first;
 
 constexpr char kShadow[] = "/etc/shadow";
 constexpr size_t kPage = 4096;
@@ -156,8 +166,7 @@ std::string Listen() {
   return Call(SYS_listen, fd, 1);
 }
 
-// It is received only by one who asks for descriptors: the test does, in the supervisor's place.
-std::string SendDescriptor(const HostileTargets& targets) {
+std::string SendDescriptor() {
   char byte = 'x';
   iovec vector = {&byte, 1};
   alignas(cmsghdr) std::array<char, CMSG_SPACE(sizeof(int))> room = {};
@@ -170,8 +179,8 @@ std::string SendDescriptor(const HostileTargets& targets) {
   header->cmsg_level = SOL_SOCKET;
   header->cmsg_type = SCM_RIGHTS;
   header->cmsg_len = CMSG_LEN(sizeof(int));
-  std::memcpy(CMSG_DATA(header), &targets.kvm, sizeof(int));
-  return Call(SYS_sendmsg, kAgentFd, &message, MSG_NOSIGNAL);
+  std::memcpy(CMSG_DATA(header), &kVm, sizeof(int));
+  return Call(SYS_sendmsg, kAgent, &message, MSG_NOSIGNAL);
 }
 
 // A child that was made is not let run on.
@@ -201,7 +210,7 @@ std::string ExecuteDescriptor() {
   char name[] = "x";
   char* const argv[] = {name, nullptr};
   char* const environment[] = {nullptr};
-  return Call(SYS_execveat, kReadOnlyDiskFd, "", argv, environment, AT_EMPTY_PATH);
+  return Call(SYS_execveat, kReadOnlyDisk, "", argv, environment, AT_EMPTY_PATH);
 }
 
 std::string MapPage(int protection, int flags, int fd) {
@@ -237,8 +246,8 @@ std::string ExhaustMemory() {
 // Half a TiB, of space and not of holes.
 std::string FillDisk(Traitor traitor) {
   constexpr off_t kFar = off_t{512} << 30;
-  if (traitor == Traitor::kDevice) return Call(SYS_fallocate, kWritableDiskFd, FALLOC_FL_KEEP_SIZE, 0, kFar);
-  return Call(SYS_pwrite64, kWritableDiskFd, "x", 1, kFar);
+  if (traitor == Traitor::kDevice) return Call(SYS_fallocate, kWritableDisk, FALLOC_FL_KEEP_SIZE, 0, kFar);
+  return Call(SYS_pwrite64, kWritableDisk, "x", 1, kFar);
 }
 
 std::string FloodLog() {
@@ -251,7 +260,7 @@ std::string FloodLog() {
   return "";
 }
 
-std::string WriteNonsense(int fd) {
+std::string WriteNonsense(const std::function<ssize_t(iovec)>& write) {
   static char bytes[65536];
   uint64_t state = 88172645463325252;
   for (int round = 0; round < 64; ++round) {
@@ -261,7 +270,7 @@ std::string WriteNonsense(int fd) {
       state ^= state << 17;
       byte = static_cast<char>(state);
     }
-    const ssize_t written = ::write(fd, bytes, sizeof(bytes));
+    const ssize_t written = write({bytes, sizeof(bytes)});
     if (written < 0) return round > 0 || errno == EAGAIN ? "" : Errno(errno);
   }
   return "";
@@ -359,7 +368,7 @@ std::string OpenByHandle() {
     uint32_t inode = 2;
     uint32_t generation = 0;
   } handle;
-  return Call(SYS_open_by_handle_at, kReadOnlyDiskFd, &handle, O_RDONLY);
+  return Call(SYS_open_by_handle_at, kReadOnlyDisk, &handle, O_RDONLY);
 }
 
 std::string OpenTwo() {
@@ -369,7 +378,7 @@ std::string OpenTwo() {
 }
 
 std::string OpenReadOnlyAnew() {
-  const std::string path = "/proc/self/fd/" + std::to_string(kReadOnlyDiskFd);
+  const std::string path = "/proc/self/fd/" + std::to_string(kReadOnlyDisk);
   return Call(SYS_openat, AT_FDCWD, path.c_str(), O_RDWR);
 }
 
@@ -401,17 +410,24 @@ const std::map<std::string_view, Deed>& Deeds() {
          return Ring(t, [&](io_uring_sqe* e) {
            static sockaddr_in address;
            address = Loopback(t);
-           ::io_uring_prep_connect(e, kAgentFd, reinterpret_cast<sockaddr*>(&address), sizeof(address));
+           ::io_uring_prep_connect(e, kAgent, reinterpret_cast<sockaddr*>(&address), sizeof(address));
          });
        }},
       {"uring-unlink",
        [](T t) {
          return Ring(t, [](io_uring_sqe* e) { ::io_uring_prep_unlinkat(e, AT_FDCWD, kShadow, 0); });
        }},
+      {"uring-write",
+       [](T t) {
+         return Ring(t, [](io_uring_sqe* e) {
+           static iovec byte = {const_cast<char*>("x"), 1};
+           ::io_uring_prep_writev(e, kControl, &byte, 1, 0);
+         });
+       }},
       {"uring-command",
        [](T t) {
          return Ring(t, [](io_uring_sqe* e) {
-           ::io_uring_prep_rw(IORING_OP_URING_CMD, e, kReadOnlyDiskFd, nullptr, 0, 0);
+           ::io_uring_prep_rw(IORING_OP_URING_CMD, e, kReadOnlyDisk, nullptr, 0, 0);
          });
        }},
       {"uring-register",
@@ -425,20 +441,21 @@ const std::map<std::string_view, Deed>& Deeds() {
          return Call(SYS_io_uring_setup, 4, &parameters);
        }},
       {"proc-self-fd", [](T) { return OpenReadOnlyAnew(); }},
-      {"write-read-only", [](T) { return Call(SYS_write, kReadOnlyDiskFd, "x", 1); }},
-      {"truncate-read-only", [](T) { return Call(SYS_ftruncate, kReadOnlyDiskFd, 0); }},
+      {"write-read-only", [](T) { return Call(SYS_write, kReadOnlyDisk, "x", 1); }},
+      {"read-disk", [](T) { return Call(SYS_pread64, kReadOnlyDisk, AnonymousPage(), 1, 0); }},
+      {"truncate-read-only", [](T) { return Call(SYS_ftruncate, kReadOnlyDisk, 0); }},
       {"fallocate-read-only",
        [](T) {
-         return Call(SYS_fallocate, kReadOnlyDiskFd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, 4096);
+         return Call(SYS_fallocate, kReadOnlyDisk, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, 4096);
        }},
-      {"mmap-read-only", [](T) { return MapPage(PROT_READ | PROT_WRITE, MAP_SHARED, kReadOnlyDiskFd); }},
+      {"mmap-read-only", [](T) { return MapPage(PROT_READ | PROT_WRITE, MAP_SHARED, kReadOnlyDisk); }},
       {"fill-disk", [](T) { return FillDisk(Traitor::kDevice); }},
       {"fill-disk-control", [](T) { return FillDisk(Traitor::kControl); }},
       {"unlink", [](T) { return Call(SYS_unlinkat, AT_FDCWD, kShadow, 0); }},
-      {"fchmod", [](T) { return Call(SYS_fchmod, kReadOnlyDiskFd, 0777); }},
-      {"fsetxattr", [](T) { return Call(SYS_fsetxattr, kReadOnlyDiskFd, "user.x", "x", 1, 0); }},
-      {"fcntl-flags", [](T) { return Call(SYS_fcntl, kControlFd, F_SETFD, 0); }},
-      {"flock", [](T) { return Call(SYS_flock, kReadOnlyDiskFd, LOCK_EX | LOCK_NB); }},
+      {"fchmod", [](T) { return Call(SYS_fchmod, kReadOnlyDisk, 0777); }},
+      {"fsetxattr", [](T) { return Call(SYS_fsetxattr, kReadOnlyDisk, "user.x", "x", 1, 0); }},
+      {"fcntl-flags", [](T) { return Call(SYS_fcntl, kControl, F_SETFD, 0); }},
+      {"flock", [](T) { return Call(SYS_flock, kReadOnlyDisk, LOCK_EX | LOCK_NB); }},
 
       {"execve", [](T) { return Execute(); }},
       {"execveat", [](T) { return ExecuteDescriptor(); }},
@@ -448,7 +465,7 @@ const std::map<std::string_view, Deed>& Deeds() {
       {"clone-namespaces", [](T) { return CloneWith(CLONE_NEWNET | CLONE_NEWNS); }},
       {"unshare-user", [](T) { return Call(SYS_unshare, CLONE_NEWUSER); }},
       {"unshare-mount", [](T) { return Call(SYS_unshare, CLONE_NEWNS); }},
-      {"setns", [](T) { return Call(SYS_setns, kReadOnlyDiskFd, 0); }},
+      {"setns", [](T) { return Call(SYS_setns, kReadOnlyDisk, 0); }},
       {"ptrace", [](T t) { return Call(SYS_ptrace, PTRACE_ATTACH, t.pid, 0, 0); }},
       {"process-vm-readv", [](T t) { return WriteRemotely(SYS_process_vm_readv, t.pid); }},
       {"process-vm-writev", [](T t) { return WriteRemotely(SYS_process_vm_writev, t.pid); }},
@@ -474,11 +491,13 @@ const std::map<std::string_view, Deed>& Deeds() {
       {"netlink", [](T) { return MakeNetworkDevice(); }},
       {"socket-device", ConnectTcp},
       {"listen", [](T) { return Listen(); }},
-      {"send-descriptor", SendDescriptor},
+      {"send-descriptor", [](T) { return SendDescriptor(); }},
+      {"sendto-agent", [](T) { return Call(SYS_sendto, kAgent, "x", 1, MSG_NOSIGNAL, nullptr, 0); }},
+      {"accept-control", [](T) { return Call(SYS_accept4, kControl, nullptr, nullptr, 0); }},
       {"sendto-address",
        [](T t) {
          const sockaddr_in address = Loopback(t);
-         return Call(SYS_sendto, kControlFd, "x", 1, MSG_NOSIGNAL, &address, sizeof(address));
+         return Call(SYS_sendto, kControl, "x", 1, MSG_NOSIGNAL, &address, sizeof(address));
        }},
 
       {"mmap-exec",
@@ -487,21 +506,28 @@ const std::map<std::string_view, Deed>& Deeds() {
       {"pkey-mprotect-exec",
        [](T) { return Call(SYS_pkey_mprotect, AnonymousPage(), kPage, PROT_READ | PROT_EXEC, -1); }},
       {"memfd-exec", [](T) { return ExecuteMemoryFile(); }},
-      {"mmap-file", [](T) { return MapPage(PROT_READ | PROT_EXEC, MAP_PRIVATE, kReadOnlyDiskFd); }},
+      {"mmap-file", [](T) { return MapPage(PROT_READ | PROT_EXEC, MAP_PRIVATE, kReadOnlyDisk); }},
       {"remap-pages", [](T) { return Call(SYS_remap_file_pages, AnonymousPage(), kPage, 0, 0, 0); }},
       {"userfaultfd", [](T) { return Call(SYS_userfaultfd, O_CLOEXEC | 1); }},
       {"exhaust-memory", [](T) { return ExhaustMemory(); }},
       {"mlockall", [](T) { return Call(SYS_mlockall, 3); }},
 
       {"open-kvm", [](T) { return Call(SYS_openat, AT_FDCWD, "/dev/kvm", O_RDWR); }},
-      {"create-vm", [](T t) { return Call(SYS_ioctl, t.kvm, KVM_CREATE_VM, 0); }},
+      {"create-vm", [](T) { return Call(SYS_ioctl, kKvm, KVM_CREATE_VM, 0); }},
       {"memory-region",
-       [](T t) {
+       [](T) {
          const kvm_userspace_memory_region region = {};
-         return Call(SYS_ioctl, t.kvm, KVM_SET_USER_MEMORY_REGION, &region);
+         return Call(SYS_ioctl, kVm, KVM_SET_USER_MEMORY_REGION, &region);
        }},
+      {"run-vm", [](T) { return Call(SYS_ioctl, kVm, KVM_RUN, 0); }},
+      {"memory-region-vcpu",
+       [](T) {
+         const kvm_userspace_memory_region region = {};
+         return Call(SYS_ioctl, kVcpu, KVM_SET_USER_MEMORY_REGION, &region);
+       }},
+      {"ioctl-agent", [](T) { return Call(SYS_ioctl, kAgent, KVM_RUN, 0); }},
       {"ioctl-console", [](T) { return Call(SYS_ioctl, STDERR_FILENO, TIOCSTI, "x"); }},
-      {"ioctl-disk", [](T) { return Call(SYS_ioctl, kReadOnlyDiskFd, FIFREEZE, 0); }},
+      {"ioctl-disk", [](T) { return Call(SYS_ioctl, kReadOnlyDisk, FIFREEZE, 0); }},
       {"iopl", [](T) { return Call(SYS_iopl, 3); }},
       {"ioperm", [](T) { return Call(SYS_ioperm, 0x80, 1, 1); }},
       {"kernel-memory",
@@ -527,7 +553,7 @@ const std::map<std::string_view, Deed>& Deeds() {
          return Call(SYS_setgroups, 1, &root);
        }},
       {"capset", [](T) { return TakeCapabilities(); }},
-      {"module", [](T) { return Call(SYS_finit_module, kReadOnlyDiskFd, "", 0); }},
+      {"module", [](T) { return Call(SYS_finit_module, kReadOnlyDisk, "", 0); }},
       {"kexec", [](T) { return Call(SYS_kexec_load, 0, 0, nullptr, 0); }},
       {"reboot", [](T) { return Call(SYS_reboot, 0xfee1dead, 672274793, RB_DISABLE_CAD, nullptr); }},
       {"swapoff", [](T) { return Call(SYS_swapoff, "/x"); }},
@@ -561,8 +587,14 @@ const std::map<std::string_view, Deed>& Deeds() {
       {"exhaust-descriptors", [](T) { return ExhaustDescriptors(); }},
       {"exhaust-threads", [](T) { return ExhaustThreads(); }},
       {"flood-log", [](T) { return FloodLog(); }},
-      {"control-garbage", [](T) { return WriteNonsense(kControlFd); }},
-      {"agent-garbage", [](T) { return WriteNonsense(kAgentFd); }},
+      {"control-garbage",
+       [](T) {
+         return WriteNonsense([](iovec bytes) {
+           return ::syscall(SYS_sendto, kControl, bytes.iov_base, bytes.iov_len, MSG_NOSIGNAL, nullptr, 0);
+         });
+       }},
+      {"agent-garbage",
+       [](T) { return WriteNonsense([](iovec bytes) { return ::writev(kAgent, &bytes, 1); }); }},
   };
   return deeds;
 }

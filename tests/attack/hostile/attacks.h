@@ -15,7 +15,6 @@ struct HostileTargets {
   std::string unix_path;
   std::string abstract_name;
   io_uring* ring = nullptr;  // its disk's; none on hosts without io_uring
-  int kvm = -1;
 };
 
 // Does what kHostileAttacks calls `name`, with system calls only: no filter knows the C library's helpers.

@@ -46,7 +46,7 @@ test::HostileTargets ReadTargets() {
   test::HostileTargets read;
   const char* const text = std::getenv(test::kTargetsVariable);
   std::istringstream words(text == nullptr ? "" : text);
-  words >> read.pid >> read.tcp_port >> read.unix_path >> read.abstract_name >> read.kvm;
+  words >> read.pid >> read.tcp_port >> read.unix_path >> read.abstract_name;
   return read;
 }
 test::HostileTargets targets = ReadTargets();

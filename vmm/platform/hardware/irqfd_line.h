@@ -5,6 +5,7 @@
 #include <memory>
 
 #include "base/unique_fd.h"
+#include "security/fd_class.h"
 #include "vmm/devices/interrupt_line.h"
 #include "vmm/kvm/kvm.h"
 
@@ -16,6 +17,7 @@ class IrqfdLine : public InterruptLine {
   static Result<std::unique_ptr<InterruptLine>> Create(const Vm& vm, uint32_t gsi) {
     UniqueFd event(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
     if (!event.valid()) return Error{errno, "create eventfd for interrupt " + std::to_string(gsi)};
+    HMVM_TRY_ASSIGN(event, Place(fd_class::kEvents, std::move(event)));
     HMVM_TRY(vm.AddIrqfd(event.get(), gsi));
     return std::unique_ptr<InterruptLine>(new IrqfdLine(std::move(event)));
   }

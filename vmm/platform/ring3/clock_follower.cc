@@ -3,6 +3,8 @@
 #include <sys/timerfd.h>
 #include <unistd.h>
 
+#include "security/fd_class.h"
+
 namespace hmvm::ring3 {
 namespace {
 
@@ -14,6 +16,7 @@ constexpr uint64_t kMostTicks = 50'000;
 Result<std::unique_ptr<ClockFollower>> ClockFollower::Create(EventLoop& loop, Clock* clock) {
   UniqueFd timer(::timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK));
   if (!timer.valid()) return Error{errno, "timerfd of the guest's clock"};
+  HMVM_TRY_ASSIGN(timer, Place(fd_class::kEvents, std::move(timer)));
   constexpr timespec kInterval = {.tv_sec = Clock::kFollowNs / 1'000'000'000, .tv_nsec = 0};
   const itimerspec when = {.it_interval = kInterval, .it_value = kInterval};
   if (::timerfd_settime(timer.get(), 0, &when, nullptr) < 0) return Error{errno, "timerfd_settime"};
