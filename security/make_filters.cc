@@ -35,6 +35,21 @@ void Add(scmp_filter_ctx filter, const SyscallRule& rule) {
           "system call " + std::to_string(rule.number) + " (" + rule.why + ")");
 }
 
+// What happens most is looked for first. Calls without checks need no order: the kernel remembers its answer
+// to them.
+std::vector<int> MostFrequent(ThreadRole role) {
+  switch (role) {
+    case ThreadRole::kVcpu:
+      return {SYS_ioctl, SYS_write};
+    case ThreadRole::kDevice:
+      return {SYS_write, SYS_read, SYS_epoll_wait, SYS_readv, SYS_writev, SYS_io_uring_enter};
+    case ThreadRole::kControl:
+    case ThreadRole::kWorker:
+      return {};
+  }
+  return {};
+}
+
 std::vector<sock_filter> Compile(ThreadRole role) {
   const scmp_filter_ctx filter = seccomp_init(SCMP_ACT_KILL_PROCESS);
   Require(filter == nullptr ? -ENOMEM : 0, "seccomp_init");
@@ -43,9 +58,9 @@ std::vector<sock_filter> Compile(ThreadRole role) {
           "SCMP_FLTATR_ACT_BADARCH");
   for (const SyscallRule& rule : RulesFor(role)) Add(filter, rule);
   for (const SyscallRule& rule : CommonRules()) Add(filter, rule);
-  // First what happens most. Calls without checks need no order: the kernel remembers its answer to them.
-  if (role == ThreadRole::kVcpu) {
-    Require(seccomp_syscall_priority(filter, SYS_ioctl, 255), "priority of ioctl");
+  uint8_t priority = 255;
+  for (const int call : MostFrequent(role)) {
+    Require(seccomp_syscall_priority(filter, call, priority--), "priority of " + std::to_string(call));
   }
   const int file = ::memfd_create("filter", 0);
   Require(seccomp_export_bpf(filter, file), "seccomp_export_bpf");
