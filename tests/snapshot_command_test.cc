@@ -181,6 +181,8 @@ TEST_F(SnapshotCommandTest, AFlippedBitIsRefusedOrHarmless) {
     if (restored.exit_code != 0) {
       ++refused;
       EXPECT_EQ(std::ranges::count(restored.err, '\n'), 1) << path << " " << place << restored.err;
+      const std::string name = path == file ? "exported" : path.filename().string();
+      EXPECT_THAT(restored.err, testing::AnyOf(HasSubstr(name), HasSubstr(path.string()))) << place;
       EXPECT_EQ(Lines(sandbox_->MustHmvm({"ps", "-aq"})).size(), 1u) << path << " " << place;
       continue;
     }

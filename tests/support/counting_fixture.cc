@@ -2,6 +2,8 @@
 
 #include <sstream>
 
+#include <nlohmann/json.hpp>
+
 namespace hmvm::test {
 
 using testing::IsEmpty;
@@ -40,10 +42,13 @@ bool CountingTest::Counts(const std::string& container) {
   // One that has ended will never, so nobody waits for it.
   const auto decided = [&] {
     counts = Count(container) > before;
-    return counts ||
-           sandbox_->Hmvm({"inspect", container}).out.find("\"status\": \"running\"") == std::string::npos;
+    return counts || Status(container) != "running";
   };
   return WaitUntil(decided) && counts;
+}
+
+std::string CountingTest::Status(const std::string& container) {
+  return nlohmann::json::parse(sandbox_->MustHmvm({"inspect", container}))[0]["status"];
 }
 
 std::string CountingTest::Identity(const std::string& container) {

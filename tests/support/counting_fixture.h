@@ -19,6 +19,7 @@ class CountingTest : public GuestTest {
   // The number that a copy is at; 0: it says none.
   static int Count(const std::string& container);
   static bool Counts(const std::string& container);
+  static std::string Status(const std::string& container);
   // Lines that no two copies may have in common: host name (twice), machine id, a UUID, random bytes.
   static std::string Identity(const std::string& container);
 };
