@@ -98,6 +98,57 @@ TEST_F(SnapshotCommandTest, ADiffIsSmallAndOfTheLastOneOnly) {
   ExpectGoesOn("diff", 1);
 }
 
+// From copy to copy: each goes on from a diff of what the one before went on from, and nobody takes a full
+// one.
+TEST_F(SnapshotCommandTest, ARestoredContainersFirstSnapshotMayBeADiffOfWhatItWasRestoredFrom) {
+  constexpr size_t kCopies = 3;
+  const auto shell = [](const std::string& id, const std::string& line) {
+    return sandbox_->MustHmvm({"exec", id, "sh", "-c", line});
+  };
+  sandbox_->MustHmvm(
+      {"exec", "origin", "sh", "-c", "echo whole > /0; head -c 3000000 /dev/urandom > /random"});
+  sandbox_->MustHmvm({"snapshot", "create", "origin", "s0"});
+  std::string last = "s0", random = shell("origin", "md5sum < /random");
+  int count = 0;
+
+  for (size_t i = 1; i <= kCopies; ++i) {
+    const std::string id = sandbox_->MustHmvm({"restore", last});
+    EXPECT_GE(Count(id), count) << last;
+    ASSERT_TRUE(Counts(id)) << last;
+    EXPECT_EQ(shell(id, "md5sum < /random"), random) << last;
+    const std::string fork = sandbox_->MustHmvm({"fork", id});  // comes between, and is nobody's parent
+    random = shell(id, "dd if=/dev/urandom of=/random bs=1000 seek=" + std::to_string(i * 500) +
+                           " count=300 conv=notrunc 2>/dev/null; rm /" + std::to_string(i - 1) +
+                           "; echo of $$ > /" + std::to_string(i) + "; md5sum < /random");
+    count = Count(id);
+    last = "s" + std::to_string(i);
+
+    sandbox_->MustHmvm({"snapshot", "create", "--diff-of", "s" + std::to_string(i - 1), id, last});
+
+    EXPECT_TRUE(Counts(id)) << last;
+    ExpectRefused({"snapshot", "create", "--diff-of", "s0", fork, "never"}, {"take a full one"});
+    sandbox_->MustHmvm({"rm", "-f", id, fork});
+  }
+  const auto infos = nlohmann::json::parse(sandbox_->MustHmvm({"snapshot", "ls", "--format", "json"}));
+  uint64_t full_bytes = 0;
+  for (const auto& info : infos) full_bytes = std::max(full_bytes, info["disk_bytes"].get<uint64_t>());
+  for (const auto& info : infos) {
+    if (info["name"] == "s0") continue;
+    EXPECT_LT(info["disk_bytes"].get<uint64_t>(), full_bytes / 2) << info;
+  }
+  EXPECT_EQ(Inspect(last)["chain"], nlohmann::json({"s0", "s1", "s2", "s3"}));
+  sandbox_->MustHmvm({"snapshot", "merge", last, "merged"});
+  sandbox_->MustHmvm({"snapshot", "rm", "s0", "s1", "s2"});
+  for (const std::string& name : {last, std::string("merged")}) {
+    const std::string id = sandbox_->MustHmvm({"restore", name});
+    EXPECT_EQ(shell(id, "md5sum < /random; ls /0 /1 /2 2>/dev/null; cat /3 | cut -c 1-2"), random + "\nof")
+        << name;
+    EXPECT_GE(Count(id), count) << name;
+    EXPECT_TRUE(Counts(id)) << name;
+    sandbox_->MustHmvm({"rm", "-f", id});
+  }
+}
+
 TEST_F(SnapshotCommandTest, AFileCarriesASnapshotElsewhere) {
   sandbox_->MustHmvm({"snapshot", "create", "origin", "full"});
   const int before = Count("origin");

@@ -140,7 +140,7 @@ Result<std::unique_ptr<Machine>> Machine::Create(MachineConfig config) {
   const auto loaded = machine->platform_->Load(
       {.kernel = kernel.bytes(), .initrd = initrd.bytes(), .command_line = std::move(command_line)});
   if (!loaded.has_value()) return Wrap("kernel '" + config.kernel.name + "'", loaded.error());
-  machine->MakeMemorySaver({});
+  machine->MakeMemorySaver(std::nullopt);
   return machine;
 }
 

@@ -161,7 +161,7 @@ class Machine {
   Result<> RestoreDevices(const snapshot::MachineState& state);
   std::vector<GuestMemory::Region> MemoryAreas() const;
   // `mapped`: what of memory came from files.
-  void MakeMemorySaver(PageRuns mapped);
+  void MakeMemorySaver(std::optional<MemoryOrigin> origin);
   Result<snapshot::MachineState> SaveState() const;
   Result<> FinishSnapshot(snapshot::MachineState state, int state_file, SnapshotReport& report);
   void OpenStatistics();

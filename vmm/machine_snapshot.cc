@@ -125,7 +125,7 @@ Result<std::unique_ptr<Machine>> Machine::Restore(MachineConfig config) {
     return Wrap("snapshot '" + source.state.name + "'", restored.error());
   }
   machine->OpenStatistics();
-  machine->MakeMemorySaver(map.AllRuns());
+  machine->MakeMemorySaver(MemoryOrigin{.map = map, .mapped = machine->archive_ == std::nullopt});
   machine->restored_ = true;
   if (verified.valid()) HMVM_TRY(verified.get());
   return machine;
@@ -174,7 +174,7 @@ std::vector<GuestMemory::Region> Machine::MemoryAreas() const {
   return areas;
 }
 
-void Machine::MakeMemorySaver(PageRuns mapped) {
+void Machine::MakeMemorySaver(std::optional<MemoryOrigin> origin) {
   std::vector<KvmWriteLog::Slot> slots;
   for (const GuestMemory::Region& region : memory_.regions()) {
     slots.push_back({static_cast<uint32_t>(slots.size()), region});
@@ -185,7 +185,7 @@ void Machine::MakeMemorySaver(PageRuns mapped) {
       &memory_, MemoryAreas(), std::make_unique<KvmWriteLog>(&vm_, std::move(slots)),
       [this](OwnWrites& places) { platform_->AppendOwnWrites(places); });
   memory_saver_ = std::make_unique<MemorySaver>(
-      dirty_pages_.get(), host_.touched_pages ? &*host_.touched_pages : nullptr, std::move(mapped));
+      dirty_pages_.get(), host_.touched_pages ? &*host_.touched_pages : nullptr, std::move(origin));
 }
 
 Result<> Machine::PrepareSnapshot(const SnapshotTarget& target) {

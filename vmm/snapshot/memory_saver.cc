@@ -16,8 +16,13 @@ constexpr uint64_t kCopiesBytes = 256 << 20;
 
 }  // namespace
 
-MemorySaver::MemorySaver(DirtyPages* dirty, const TouchedPages* touched, PageRuns mapped)
-    : dirty_(dirty), touched_(touched), mapped_(std::move(mapped)), changed_(dirty->total_pages()) {}
+MemorySaver::MemorySaver(DirtyPages* dirty, const TouchedPages* touched, std::optional<MemoryOrigin> origin)
+    : dirty_(dirty), touched_(touched), changed_(dirty->total_pages()) {
+  if (!origin.has_value()) return;
+  restored_ = origin->map.AllRuns();
+  last_is_mapped_ = origin->mapped && touched != nullptr;
+  if (last_is_mapped_) last_ = std::move(origin->map);
+}
 
 Result<> MemorySaver::BeforePause(MemorySaveRequest request) {
   request_ = std::move(request);
@@ -26,19 +31,15 @@ Result<> MemorySaver::BeforePause(MemorySaveRequest request) {
   copied_.clear();
   copied_bytes_ = 0;
   report_ = {};
-  if (!dirty_->tracking()) last_.reset();
+  if (!dirty_->tracking() && !last_is_mapped_) last_.reset();
   if (request_.diff_of.has_value() && (!last_.has_value() || last_->files().back().id != *request_.diff_of)) {
     return Error{EINVAL, "a diff needs the machine's last snapshot for its parent: take a full one"};
   }
   HMVM_TRY_ASSIGN(writer_, MemoryWriter::Create(dirty_->areas(), request_.file, request_.name));
   if (!request_.live) return {};
   HMVM_TRY(dirty_->Start());
-  HMVM_TRY_ASSIGN(PageRuns pages, Collect());
-  if (request_.diff_of.has_value()) {
-    pages = changed_.Runs();
-  } else {
-    HMVM_TRY_ASSIGN(pages, PagesOfFull());
-  }
+  HMVM_TRY(Collect());
+  HMVM_TRY_ASSIGN(PageRuns pages, request_.diff_of.has_value() ? PagesOfDiff() : PagesOfFull());
   return RunRounds(std::move(pages));
 }
 
@@ -69,10 +70,8 @@ Result<> MemorySaver::WhilePaused() {
   HMVM_TRY_ASSIGN(PageRuns pages, Collect());
   if (request_.live) {
     pages = PageRuns::Union(pages.runs(), left_.runs());
-  } else if (request_.diff_of.has_value()) {
-    pages = changed_.Runs();
   } else {
-    HMVM_TRY_ASSIGN(pages, PagesOfFull());
+    HMVM_TRY_ASSIGN(pages, request_.diff_of.has_value() ? PagesOfDiff() : PagesOfFull());
   }
   report_.paused_pages = pages.TotalPages();
   return request_.live && Fits(pages) ? Copy(pages) : Write(pages);
@@ -92,7 +91,8 @@ Result<MemoryMap> MemorySaver::AfterPause() {
   if (!request_.passing) {
     changed_.Clear();
     last_ = map;
-  } else if (!last_.has_value()) {
+    last_is_mapped_ = false;
+  } else if (!last_.has_value() || last_is_mapped_) {
     changed_.Clear();
     HMVM_TRY(dirty_->Stop());
   }
@@ -105,7 +105,14 @@ Result<PageRuns> MemorySaver::PagesOfFull() const {
   if (touched_ == nullptr) return all;
   PageBitmap touched(dirty_->total_pages());
   HMVM_TRY(touched_->CollectInto(dirty_->areas(), touched));
-  return PageRuns::Union(touched.Runs().runs(), mapped_.runs());
+  return PageRuns::Union(touched.Runs().runs(), restored_.runs());
+}
+
+// What became the process's own before tracking began is not in the log. Asked after it has begun: nothing is
+// in neither.
+Result<PageRuns> MemorySaver::PagesOfDiff() {
+  if (last_is_mapped_) HMVM_TRY(touched_->CollectOwnInto(dirty_->areas(), changed_));
+  return changed_.Runs();
 }
 
 Result<PageRuns> MemorySaver::Collect() {

@@ -38,13 +38,22 @@ struct MemorySaveReport {
   uint64_t paused_pages = 0;  // copied or written within the pause
 };
 
+// What a restored machine's memory was at first.
+struct MemoryOrigin {
+  MemoryMap map;
+  // Its files are mapped privately. Then a page differs from them only if it is this process's own by now,
+  // which the kernel knows without anybody tracking it, from the restore on.
+  bool mapped = false;
+};
+
 // One thread at a time. The three steps in this order; after an error the next call is BeforePause() again,
 // and what has changed since the last good snapshot is not forgotten.
 class MemorySaver {
  public:
-  // `mapped`: what a restored machine's memory was mapped from; such pages have content before they are
-  // touched. Without `touched`, which outlives this, all pages are read.
-  MemorySaver(DirtyPages* dirty, const TouchedPages* touched, PageRuns mapped);
+  // `origin`: of a restored machine; such pages have content before they are touched, and while nothing else
+  // was taken it is the last snapshot. Without `touched`, which outlives this, all pages are read, and only a
+  // snapshot that was taken here has diffs.
+  MemorySaver(DirtyPages* dirty, const TouchedPages* touched, std::optional<MemoryOrigin> origin);
 
   // The guest runs, unless it is paused anyway. EINVAL: the last snapshot is not the one that the request
   // names.
@@ -64,6 +73,7 @@ class MemorySaver {
   };
 
   Result<PageRuns> PagesOfFull() const;
+  Result<PageRuns> PagesOfDiff();
   Result<PageRuns> Collect();
   Result<> Write(const PageRuns& pages);
   Result<> Copy(const PageRuns& pages);
@@ -71,9 +81,10 @@ class MemorySaver {
   bool Fits(const PageRuns& pages) const;
 
   DirtyPages* dirty_;
-  const TouchedPages* touched_;  // nullptr: there is no /proc
-  PageRuns mapped_;
+  const TouchedPages* touched_;    // nullptr: there is no /proc
+  PageRuns restored_;              // what the origin has
   std::optional<MemoryMap> last_;  // the last good snapshot
+  bool last_is_mapped_ = false;    // it is the origin, from whose files memory is mapped
   PageBitmap changed_;             // since then, as far as collected
 
   // Of the snapshot under way.

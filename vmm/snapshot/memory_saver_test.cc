@@ -37,7 +37,7 @@ class MemorySaverTest : public testing::Test {
  protected:
   MemorySaverTest()
       : dirty_(&memory_, {memory_.regions()[0]}, std::make_unique<NoLog>(), [](OwnWrites&) {}),
-        saver_(&dirty_, &touched_, {}) {}
+        saver_(&dirty_, &touched_, std::nullopt) {}
 
   void Fill(uint64_t page, uint32_t seed) {
     std::array<uint32_t, kPageBytes / 4> words;
@@ -53,14 +53,17 @@ class MemorySaverTest : public testing::Test {
 
   // Takes one into a new file, with nothing going on meanwhile.
   Result<MemoryMap> Save(bool live, std::optional<MemoryFileId> diff_of, bool passing = false) {
+    return SaveBy(saver_, live, diff_of, passing);
+  }
+  Result<MemoryMap> SaveBy(MemorySaver& saver, bool live, std::optional<MemoryFileId> diff_of, bool passing) {
     files_.emplace_back(::memfd_create("memory", MFD_CLOEXEC));
-    HMVM_TRY(saver_.BeforePause({.file = files_.back().get(),
-                                 .name = "memory",
-                                 .live = live,
-                                 .diff_of = diff_of,
-                                 .passing = passing}));
-    HMVM_TRY(saver_.WhilePaused());
-    return saver_.AfterPause();
+    HMVM_TRY(saver.BeforePause({.file = files_.back().get(),
+                                .name = "memory",
+                                .live = live,
+                                .diff_of = diff_of,
+                                .passing = passing}));
+    HMVM_TRY(saver.WhilePaused());
+    return saver.AfterPause();
   }
 
   std::vector<std::byte> Restored(const MemoryMap& map, std::vector<size_t> indexes) const {
@@ -132,6 +135,113 @@ TEST_F(MemorySaverTest, PassingSnapshotAloneLeavesNoTracking) {
   EXPECT_FALSE(dirty_.tracking());
   EXPECT_FALSE(Save(false, passing.files().back().id).has_value());
 }
+
+// A machine that goes on from `snapshot`, whose files are `files`: what it writes to is nobody else's.
+class RestoredMachine {
+ public:
+  RestoredMachine(const MemoryMap& snapshot, std::span<const MemoryFile> files, bool mapped = true)
+      : saver_(&dirty_, &touched_, MemoryOrigin{.map = snapshot, .mapped = mapped}) {
+    EXPECT_TRUE(MapMemory(snapshot, files, memory_.regions()).has_value());
+  }
+  void Write(uint64_t page, uint64_t value) {
+    ASSERT_TRUE(memory_.Write(GuestAddress{page * kPageBytes}, value).has_value());
+  }
+  std::vector<std::byte> content() const {
+    const std::span<const std::byte> bytes = memory_.regions()[0].host;
+    return {bytes.begin(), bytes.end()};
+  }
+  MemorySaver& saver() { return saver_; }
+  const DirtyPages& dirty() const { return dirty_; }
+
+ private:
+  GuestMemory memory_ = GuestMemory::Create(kPages * kPageBytes).value();
+  DirtyPages dirty_{&memory_, {memory_.regions()[0]}, std::make_unique<NoLog>(), [](OwnWrites&) {}};
+  const TouchedPages touched_ = TouchedPages::Open().value();
+  MemorySaver saver_;
+};
+
+class MemorySaverRestoredTest : public MemorySaverTest, public testing::WithParamInterface<bool> {
+ protected:
+  static bool Live() { return GetParam(); }
+  std::vector<MemoryFile> Files(std::vector<size_t> indexes) const {
+    std::vector<MemoryFile> files;
+    for (const size_t index : indexes) files.push_back({"memory", files_[index].get()});
+    return files;
+  }
+  Result<MemoryMap> SaveOf(RestoredMachine& machine, std::optional<MemoryFileId> diff_of,
+                           bool passing = false) {
+    return SaveBy(machine.saver(), Live(), diff_of, passing);
+  }
+};
+
+TEST_P(MemorySaverRestoredTest, DiffsOfTheOriginHaveWhatWasWrittenSinceTheRestore) {
+  for (uint64_t page = 0; page < 1000; ++page) Fill(page, static_cast<uint32_t>(page) + 1);
+  const MemoryMap full = Save(false, std::nullopt).value();
+  RestoredMachine machine(full, Files({0}));
+  machine.Write(7, 77);
+  machine.Write(3000, 78);  // zero in the origin
+  EXPECT_FALSE(machine.dirty().tracking());
+
+  const MemoryMap first = SaveOf(machine, full.files().back().id).value();
+  const uint64_t first_bytes = machine.saver().report().written_bytes;
+  machine.Write(8, 88);
+  const MemoryMap second = SaveOf(machine, first.files().back().id).value();
+
+  EXPECT_EQ(first_bytes, 2 * kPageBytes);
+  EXPECT_EQ(machine.saver().report().written_bytes, kPageBytes);
+  EXPECT_EQ(Restored(second, {0, 1, 2}), machine.content());
+  EXPECT_FALSE(SaveOf(machine, full.files().back().id).has_value()) << "it is not the last any more";
+}
+
+// The diff that is restored is what the next one is of, short runs that were read in place of a mapping
+// included.
+TEST_P(MemorySaverRestoredTest, AChainGoesOnFromRestoreToRestore) {
+  for (uint64_t page = 0; page < 100; ++page) Fill(page, 1);
+  MemoryMap last = Save(false, std::nullopt).value();
+  std::vector<size_t> chain = {0};
+  for (uint64_t link = 1; link < 4; ++link) {
+    RestoredMachine machine(last, Files(chain));
+    for (const uint64_t page : {10 * link, 10 * link + 2, 2000 + link}) machine.Write(page, link);
+
+    last = SaveOf(machine, last.files().back().id).value();
+
+    chain.push_back(link);
+    EXPECT_EQ(last.files().size(), link + 1);
+    EXPECT_EQ(Restored(last, chain), machine.content());
+  }
+}
+
+TEST_P(MemorySaverRestoredTest, PassingAndFailedSnapshotsLeaveTheOriginTheLast) {
+  for (uint64_t page = 0; page < 100; ++page) Fill(page, 1);
+  const MemoryMap full = Save(false, std::nullopt).value();
+  RestoredMachine machine(full, Files({0}));
+  machine.Write(5, 9);
+  ASSERT_TRUE(SaveOf(machine, std::nullopt, /*passing=*/true).has_value());
+  EXPECT_FALSE(machine.dirty().tracking());
+  machine.Write(6, 9);
+  const UniqueFd read_only(::open("/dev/null", O_RDONLY | O_CLOEXEC));
+  EXPECT_FALSE(
+      machine.saver()
+          .BeforePause({.file = read_only.get(), .name = "memory", .diff_of = full.files().back().id})
+          .has_value());
+  machine.Write(7, 9);
+
+  const MemoryMap diff = SaveOf(machine, full.files().back().id).value();
+
+  EXPECT_EQ(machine.saver().report().written_bytes, 3 * kPageBytes);
+  EXPECT_EQ(Restored(diff, {0, 2}), machine.content());
+}
+
+TEST_P(MemorySaverRestoredTest, WhatIsNotMappedBeginsWithAFullOne) {
+  Fill(1, 1);
+  const MemoryMap full = Save(false, std::nullopt).value();
+  RestoredMachine machine(full, Files({0}), /*mapped=*/false);
+
+  EXPECT_FALSE(SaveOf(machine, full.files().back().id).has_value());
+}
+
+INSTANTIATE_TEST_SUITE_P(Guests, MemorySaverRestoredTest, testing::Bool(),
+                         [](const auto& info) { return info.param ? "Live" : "Held"; });
 
 TEST_F(MemorySaverTest, FailedSnapshotForgetsNoChange) {
   for (uint64_t page = 0; page < 100; ++page) Fill(page, 1);
