@@ -64,6 +64,24 @@ TEST_F(ForkTest, ACopyStopsAndStartsAsAnyContainer) {
   EXPECT_TRUE(Counts("origin"));
 }
 
+// Its guest knows it by its origin's id.
+TEST_F(ForkTest, ACopysGuestIsAskedAsAnyContainers) {
+  sandbox_->MustHmvm({"run", "-d", "--name", "well", "--health-cmd", "test -e /up", "--health-interval",
+                      "50ms", "--health-retries", "1", "busybox", "sleep", "100000"});
+  const std::string id = sandbox_->MustHmvm({"fork", "well"});
+  const auto health = [&] {
+    return nlohmann::json::parse(sandbox_->MustHmvm({"inspect", id}))[0]["health"]["status"]
+        .get<std::string>();
+  };
+  EXPECT_TRUE(WaitUntil([&] { return health() == "unhealthy"; }));
+  sandbox_->MustHmvm({"exec", id, "touch", "/up"});
+
+  EXPECT_TRUE(WaitUntil([&] { return health() == "healthy"; }));
+  EXPECT_THAT(sandbox_->MustHmvm({"top", id}), HasSubstr("sleep 100000"));
+  EXPECT_THAT(sandbox_->MustHmvm({"stats", "--no-stream", "--format", "json", id}),
+              testing::ContainsRegex("\"pids\":[12]"));
+}
+
 TEST_F(ForkTest, WhatCannotBeIsToldInOneLine) {
   sandbox_->MustHmvm({"snapshot", "create", "origin", "taken"});
   const Outcome taken = sandbox_->Hmvm({"snapshot", "create", "origin", "taken"});

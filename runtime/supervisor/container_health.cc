@@ -28,15 +28,17 @@ void ContainerHealth::Probe(HealthMonitor::Done done) {
   ContainerConfig config = record_.config;
   config.args = config.health_check.command;
   config.terminal = false;
-  HealthProbe probe = {.container_id = record_.id,
+  HealthProbe probe = {.container_id = {},
                        .process_id = "health-" + std::to_string(NewStreamId()),
                        .process = MakeAgentProcess(config, {}),
                        .run_folder = store_.RunFolder(record_.id),
                        .timeout = config.health_check.timeout};
   const std::string id = probe.process_id;
-  auto begun = beside_(id, [this, probe = std::move(probe), done](AgentClient& agent) {
-    loop_.Post([done, result = RunHealthProbe(agent, probe)] { done(result); });
-  });
+  auto begun = beside_(
+      id, [this, probe = std::move(probe), done](AgentClient& agent, const std::string& guest_id) mutable {
+        probe.container_id = guest_id;
+        loop_.Post([done, result = RunHealthProbe(agent, probe)] { done(result); });
+      });
   if (!begun.has_value()) done(std::nullopt);
 }
 

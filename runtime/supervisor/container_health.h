@@ -17,8 +17,9 @@ namespace hmvm {
 class ContainerHealth {
  public:
   // Calls `use` on a thread of its own, for the process `id` beside the first one, as
-  // ContainerRun::Beside() does.
-  using Beside = std::function<Result<>(const std::string& id, std::function<void(AgentClient&)> use)>;
+  // ContainerRun::Beside() does, and tells it what the container is called in its guest.
+  using Beside = std::function<Result<>(const std::string& id,
+                                        std::function<void(AgentClient&, const std::string& guest_id)> use)>;
 
   ContainerHealth(EventLoop& loop, const ContainerStore& store, ContainerRecord& record, Beside beside);
 

@@ -29,8 +29,9 @@ ContainerLife::ContainerLife(EventLoop& loop, ContainerToRun container)
                    .kill_all = [this] { run_->Signal("", SIGKILL, true, [](Result<>) {}); },
                    .end_machine = [this] { run_->EndMachine(); }}),
       health_(loop, store_, record_,
-              [this](const std::string& id, std::function<void(AgentClient&)> use) {
-                return run_->Beside(id, std::move(use));
+              [this](const std::string& id, std::function<void(AgentClient&, const std::string&)> use) {
+                return run_->Beside(id, [use = std::move(use), guest_id = run_->guest_id()](
+                                            AgentClient& agent) { use(agent, guest_id); });
               }),
       restart_timer_(loop) {
   record_.owner = *IdentifyProcess(::getpid());

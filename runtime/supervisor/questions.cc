@@ -68,7 +68,8 @@ void AnswerStats(ContainerRun& run, const ContainerRecord& record,
                  TtrpcServer::Responder<api::StatsResponse> respond) {
   const bool ask_guest = record.status() == Status::kRunning;
   run.Ask<api::StatsResponse>(
-      [id = record.id, ask_guest](AgentClient& agent, const Machine& machine) -> Result<api::StatsResponse> {
+      [id = run.guest_id(), ask_guest](AgentClient& agent,
+                                       const Machine& machine) -> Result<api::StatsResponse> {
         api::StatsResponse stats;
         if (ask_guest) {
           HMVM_TRY_ASSIGN(*stats.mutable_guest(), agent.Stats(id));
@@ -82,10 +83,10 @@ void AnswerStats(ContainerRun& run, const ContainerRecord& record,
       std::move(respond));
 }
 
-void AnswerListProcesses(ContainerRun& run, const ContainerRecord& record,
+void AnswerListProcesses(ContainerRun& run,
                          TtrpcServer::Responder<agent::v1::ListProcessesResponse> respond) {
   run.Ask<agent::v1::ListProcessesResponse>(
-      [id = record.id](AgentClient& agent, const Machine&) { return agent.ListProcesses(id); },
+      [id = run.guest_id()](AgentClient& agent, const Machine&) { return agent.ListProcesses(id); },
       std::move(respond));
 }
 

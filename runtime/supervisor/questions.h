@@ -22,8 +22,7 @@ void AnswerSnapshot(ContainerRun& run, const ContainerRecord& record,
 // Of its guest only where it runs.
 void AnswerStats(ContainerRun& run, const ContainerRecord& record,
                  TtrpcServer::Responder<supervisor::v1::StatsResponse> respond);
-void AnswerListProcesses(ContainerRun& run, const ContainerRecord& record,
-                         TtrpcServer::Responder<agent::v1::ListProcessesResponse> respond);
+void AnswerListProcesses(ContainerRun& run, TtrpcServer::Responder<agent::v1::ListProcessesResponse> respond);
 void AnswerCounters(ContainerRun& run, TtrpcServer::Responder<supervisor::v1::CountersResponse> respond);
 
 }  // namespace hmvm

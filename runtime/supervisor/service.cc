@@ -84,9 +84,8 @@ void SupervisorService::HandleQuestions() {
                                            AnswerStats(run, life_.record(), std::move(respond));
                                          });
   Handle<api::Empty, agent::v1::ListProcessesResponse>(
-      "ListProcesses", Needs::kRunning, [this](ContainerRun& run, const auto&, auto respond) {
-        AnswerListProcesses(run, life_.record(), std::move(respond));
-      });
+      "ListProcesses", Needs::kRunning,
+      [this](ContainerRun& run, const auto&, auto respond) { AnswerListProcesses(run, std::move(respond)); });
   Handle<api::Empty, api::CountersResponse>(
       "Counters", Needs::kStarted,
       [](ContainerRun& run, const auto&, auto respond) { AnswerCounters(run, std::move(respond)); });
