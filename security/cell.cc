@@ -22,6 +22,12 @@ std::string WhyNoJail() {
   return "";
 }
 
+// A VMM lets go of its id before it leaves its cgroup. And where a crash has left no cgroup, nobody looks at
+// all the ids of the host.
+void RemoveCell(const std::string& name) {
+  if (RemoveCgroups(CgroupHierarchies::Find(), name)) MachineUser::Sweep();
+}
+
 Result<Cell> Cell::Create(const std::string& name, CgroupLimits limits) {
   Cell cell;
   const bool jail = WhyNoJail().empty();

@@ -36,6 +36,10 @@ class Cell {
   UniqueFd kvm_;
 };
 
+// Removes what a crash left of a cell of that name: its cgroups and, when they could go, the user ids that
+// nobody holds any more. While its VMM is still ending it stays, for the next to come.
+void RemoveCell(const std::string& name);
+
 // Why a process with these rights can't jail another; empty: it can.
 std::string WhyNoJail();
 

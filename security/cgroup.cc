@@ -162,9 +162,10 @@ Result<> Insist(const Make& make) {
   return made;
 }
 
-void RemoveFolder(const std::string& folder) {
-  ::rmdir(folder.c_str());
+bool RemoveFolder(const std::string& folder) {
+  const bool removed = ::rmdir(folder.c_str()) == 0;
   ::rmdir(folder.substr(0, folder.rfind('/')).c_str());  // fails while another machine is in it
+  return removed;
 }
 
 // Spaces and the like in mountinfo: "\040".
@@ -290,15 +291,17 @@ std::vector<int> Cgroup::v1_tasks() const {
 }
 
 void Cgroup::Remove() {
-  for (const std::string& folder : folders_) RemoveFolder(folder);
+  for (const std::string& folder : folders_) (void)RemoveFolder(folder);
   folders_.clear();
 }
 
-void RemoveCgroups(const CgroupHierarchies& hierarchies, const std::string& name) {
+bool RemoveCgroups(const CgroupHierarchies& hierarchies, const std::string& name) {
+  bool removed = false;
   for (const std::string& path : hierarchies.paths()) {
     const std::string folder = path + kParent + "/" + name;
-    if (::access(folder.c_str(), F_OK) == 0) RemoveFolder(folder);
+    if (::access(folder.c_str(), F_OK) == 0 && RemoveFolder(folder)) removed = true;
   }
+  return removed;
 }
 
 std::string FindCgroup2() {

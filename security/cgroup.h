@@ -100,7 +100,8 @@ Result<uint64_t> CgroupId(int directory);
 // That of the cgroup a process is in. ENOENT: it has none.
 Result<uint64_t> CgroupIdOfProcess(int pid);
 
-// Removes what a crash left of a machine's cgroups. One with a process in it stays.
-void RemoveCgroups(const CgroupHierarchies& hierarchies, const std::string& name);
+// Removes what a crash left of a machine's cgroups; whether there was any that could go. One with a process
+// in it stays.
+bool RemoveCgroups(const CgroupHierarchies& hierarchies, const std::string& name);
 
 }  // namespace hmvm

@@ -199,8 +199,9 @@ TEST_F(CgroupFilesTest, WhatACrashLeftIsRemovedButNotANeighbours) {
     fs::create_directories(dir_ / folder);
   }
 
-  RemoveCgroups(Version1(), "dead");
+  EXPECT_TRUE(RemoveCgroups(Version1(), "dead"));
 
+  EXPECT_FALSE(RemoveCgroups(Version1(), "dead")) << "there is none any more";
   EXPECT_FALSE(fs::exists(dir_ / "cpu/hmvm"));
   EXPECT_FALSE(fs::exists(dir_ / "memory/hmvm/dead"));
   EXPECT_TRUE(fs::exists(dir_ / "memory/hmvm/alive"));

@@ -4,6 +4,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <filesystem>
 #include <optional>
 #include <utility>
 
@@ -12,10 +13,10 @@
 namespace hmvm {
 namespace {
 
-// None: somebody has it.
-Result<std::optional<UniqueFd>> TryLock(const std::string& path) {
+// None: somebody has it. `create` is O_CREAT, or 0 for a file that must be there.
+Result<std::optional<UniqueFd>> TryLock(const std::string& path, int create) {
   for (;;) {
-    HMVM_TRY_ASSIGN(UniqueFd file, OpenFile(path, O_RDONLY | O_CREAT | O_NOFOLLOW, 0600));
+    HMVM_TRY_ASSIGN(UniqueFd file, OpenFile(path, O_RDONLY | O_NOFOLLOW | create, 0600));
     if (::flock(file.get(), LOCK_EX | LOCK_NB) < 0) {
       if (errno == EWOULDBLOCK) return std::nullopt;
       return Error{errno, "lock '" + path + "'"};
@@ -36,7 +37,7 @@ Result<MachineUser> MachineUser::Take(const std::string& locks) {
   for (uid_t step = 0; step < kMachineUsers; ++step) {
     const uid_t id = kFirstMachineUser + (start + step) % kMachineUsers;
     std::string path = locks + "/" + std::to_string(id);
-    HMVM_TRY_ASSIGN(std::optional<UniqueFd> lock, TryLock(path));
+    HMVM_TRY_ASSIGN(std::optional<UniqueFd> lock, TryLock(path, O_CREAT));
     if (lock.has_value()) return MachineUser(id, std::move(path), std::move(*lock));
   }
   return Error{EUSERS, "all " + std::to_string(kMachineUsers) + " user ids of machines are taken"};
@@ -50,7 +51,16 @@ MachineUser& MachineUser::operator=(MachineUser&& other) noexcept {
   return *this;
 }
 
-// Removed while it is locked. What a crash leaves is an empty file that nobody holds; the next one takes it.
+void MachineUser::Sweep(const std::string& locks) {
+  std::error_code error;
+  for (std::filesystem::directory_iterator it(locks, error), end; !error && it != end; it.increment(error)) {
+    // Only who has the lock removes a file, so the name is still that of the one locked here.
+    const auto lock = TryLock(it->path(), 0);
+    if (lock.has_value() && lock->has_value()) ::unlink(it->path().c_str());
+  }
+}
+
+// Removed while it is locked. What a crash leaves is an empty file that nobody holds; Sweep() finds it.
 MachineUser::~MachineUser() {
   if (lock_.valid()) ::unlink(path_.c_str());
 }

@@ -29,6 +29,10 @@ class MachineUser {
   // EUSERS: all are taken.
   static Result<MachineUser> Take(const std::string& locks = kMachineUserLocks);
 
+  // Removes the files of ids that nobody holds: what a killed supervisor left. Who may not look there leaves
+  // it as it is.
+  static void Sweep(const std::string& locks = kMachineUserLocks);
+
   uid_t id() const { return id_; }
   int lock() const { return lock_.get(); }  // opened for reading only: nothing can be done with it
 

@@ -3,9 +3,11 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <filesystem>
 #include <fstream>
 #include <set>
+#include <thread>
 #include <vector>
 
 #include <gmock/gmock.h>
@@ -74,6 +76,37 @@ TEST_F(MachineUserTest, WhatAKilledSupervisorLeftIsFree) {
   std::ofstream(locks_ / std::to_string(first));  // a file, and nobody who holds it
 
   EXPECT_EQ(MustTake().id(), first);
+}
+
+TEST_F(MachineUserTest, ASweepRemovesWhatNobodyHoldsAndNothingElse) {
+  const MachineUser held = MustTake();
+  for (const uid_t id : {kFirstMachineUser, kFirstMachineUser + kMachineUsers - 1}) {
+    if (id != held.id()) std::ofstream(locks_ / std::to_string(id));
+  }
+
+  MachineUser::Sweep(locks_);
+
+  const std::vector<fs::directory_entry> left(fs::directory_iterator(locks_), {});
+  EXPECT_THAT(left, testing::ElementsAre(fs::directory_entry(locks_ / std::to_string(held.id()))));
+  EXPECT_NE(MustTake().id(), held.id());
+  MachineUser::Sweep(locks_ / "no");
+}
+
+// Each round begins with what a killed supervisor left, and somebody sweeps all the time.
+TEST_F(MachineUserTest, NoIdIsTakenTwiceWhileOthersSweep) {
+  std::atomic<bool> end = false;
+  std::thread sweeper([&] {
+    while (!end) MachineUser::Sweep(locks_);
+  });
+  for (int round = 0; round < 500; ++round) {
+    const MachineUser one = MustTake();
+    const MachineUser other = MustTake();
+    EXPECT_NE(one.id(), other.id());
+    EXPECT_TRUE(fs::exists(locks_ / std::to_string(one.id())));
+    EXPECT_TRUE(fs::exists(locks_ / std::to_string(other.id())));
+  }
+  end = true;
+  sweeper.join();
 }
 
 TEST_F(MachineUserTest, TheIdIsTakenForAsLongAsAnyoneHoldsTheLock) {

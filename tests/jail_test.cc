@@ -71,6 +71,12 @@ class VmmJailTest : public GuestTest {
     return "/proc/" + std::to_string(Inspect(name)["vmm_pid"].get<pid_t>());
   }
 
+  // The file that says whose the VMM's user id is.
+  static fs::path LockOf(const fs::path& vmm) {
+    const std::string user = StatusOf(vmm)["Uid"];
+    return fs::path(kMachineUserLocks) / user.substr(0, user.find('\t'));
+  }
+
   std::vector<std::string> started_;
 };
 
@@ -145,15 +151,31 @@ TEST_F(VmmJailTest, NoTwoAreOfOneUser) {
 
 TEST_F(VmmJailTest, NothingStaysWhenItsSupervisorIsKilled) {
   const fs::path vmm = Start("orphan");
-  const std::string user = StatusOf(vmm)["Uid"];
+  const fs::path lock = LockOf(vmm);
+  EXPECT_TRUE(fs::exists(lock));
   const pid_t supervisor = Inspect("orphan")["supervisor_pid"].get<pid_t>();
 
   ASSERT_EQ(::kill(supervisor, SIGKILL), 0);
 
   EXPECT_TRUE(WaitUntil([&] { return !fs::exists(vmm); })) << "the VMM goes with it";
-  // Its lock is free: nobody holds it.
   EXPECT_EQ(sandbox_->Hmvm({"rm", "-f", "orphan"}).exit_code, 0);
+  EXPECT_FALSE(fs::exists(lock));
   started_.clear();
+}
+
+TEST_F(VmmJailTest, TheNextStartRemovesAKilledOnesUserAndNoLivingOnes) {
+  const fs::path living = LockOf(Start("living"));
+  const fs::path vmm = Start("orphan");
+  const fs::path lock = LockOf(vmm);
+  ASSERT_EQ(::kill(Inspect("orphan")["supervisor_pid"].get<pid_t>(), SIGKILL), 0);
+  ASSERT_TRUE(WaitUntil([&] { return !fs::exists(vmm); }));
+
+  const fs::path next = LockOf(Start("next"));
+
+  EXPECT_TRUE(next == lock || !fs::exists(lock));
+  EXPECT_TRUE(fs::exists(next));
+  EXPECT_TRUE(fs::exists(living));
+  EXPECT_NE(next, living);
 }
 
 TEST_F(VmmJailTest, SeccompIsAsAskedFor) {

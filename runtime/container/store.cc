@@ -10,7 +10,7 @@
 
 #include "base/file.h"
 #include "base/folder.h"
-#include "security/cgroup.h"
+#include "security/cell.h"
 
 namespace hmvm {
 namespace {
@@ -92,7 +92,8 @@ Result<ContainerStore> ContainerStore::Open(const std::string& root, const std::
 }
 
 // With the lock held every .new-* and .gone-* is what a killed command left, and so is a run folder whose
-// container is not there.
+// container is not there. A user id's lock goes as soon as nobody holds it, whichever store its machine was
+// of.
 void ContainerStore::Sweep() const {
   for (const std::string& name : NamesIn(containers_)) {
     if (name.starts_with(".new-") || name.starts_with(".gone-")) (void)RemoveTree(containers_ + "/" + name);
@@ -100,7 +101,7 @@ void ContainerStore::Sweep() const {
   for (const std::string& name : NamesIn(run_root_)) {
     if (!IsContainerId(name) || ::access(Folder(name).c_str(), F_OK) == 0) continue;
     (void)RemoveTree(RunFolder(name));
-    RemoveCgroups(CgroupHierarchies::Find(), name);
+    RemoveCell(name);
   }
 }
 
@@ -178,7 +179,8 @@ Result<ContainerRecord> ContainerStore::Claim(const std::string& id) const {
   if (const std::string why = WhyIllegal(record.status(), Status::kStarting); !why.empty()) {
     return Error{EBUSY, "container '" + record.name + "' " + why};
   }
-  // A supervisor that was killed has left its sockets.
+  // A supervisor that was killed has left its sockets, and its VMM may have been on its way out until now.
+  RemoveCell(id);
   HMVM_TRY(RemoveTree(RunFolder(id)));
   HMVM_TRY(MakeFolders(RunFolder(id)));
   HMVM_TRY(Enter(record, Status::kStarting));
@@ -193,7 +195,7 @@ Result<ContainerRecord> ContainerStore::Bury(const std::string& id) const {
                       ? "the command that created it was killed"
                       : "its supervisor (pid " + std::to_string(record.owner.pid) + ") was killed";
   record.exit_code = kLostExitCode;
-  RemoveCgroups(CgroupHierarchies::Find(), id);
+  RemoveCell(id);
   // Where it can't be written, it is told all the same.
   if (auto entered = Enter(record, Status::kFailed); !entered.has_value())
     (void)record.Enter(Status::kFailed);
@@ -284,7 +286,7 @@ Result<> ContainerStore::Remove(const std::string& id) const {
   HMVM_TRY_ASSIGN(const UniqueFd lock, Lock(containers_));
   HMVM_TRY(RemoveFolder(id));
   HMVM_TRY(RemoveTree(RunFolder(id)));
-  RemoveCgroups(CgroupHierarchies::Find(), id);
+  RemoveCell(id);
   Sweep();
   return {};
 }

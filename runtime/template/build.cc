@@ -66,7 +66,7 @@ class Builder {
                 {control.second.get(), kControlFd},
                 {files.second.get(), kFilesFd}},
         .die_with_parent = true};
-    const std::string name = "template-" + id;
+    const std::string name = TemplateStore::CellName(id);
     HMVM_TRY_ASSIGN(cell_, Cell::Create(name, {}));
     HMVM_TRY(Guard(name, guard));
     cell_.Enclose("kill", {}, options);

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cstring>
 #include <filesystem>
 #include <system_error>
 
@@ -16,6 +17,7 @@
 #include "base/file.h"
 #include "base/folder.h"
 #include "runtime/container/process_identity.h"
+#include "security/cell.h"
 
 namespace hmvm {
 namespace {
@@ -28,6 +30,7 @@ constexpr char kMemory[] = "/memory";
 constexpr char kWorkingSet[] = "/working_set";
 constexpr char kInfo[] = "/template.json";
 constexpr char kWhole[] = "/whole";
+constexpr char kDraft[] = "/.draft-";  // and the template's id
 constexpr size_t kInfoLimitBytes = 64 << 10;
 
 bool IsTemplateId(const std::string& name) {
@@ -105,17 +108,33 @@ void TemplateStore::NoteWhole(const std::string& id, int memory) const {
   (void)WriteFileAtomic(Folder(id) + kWhole, VersionOf(memory), 0600, Outlives::kThisProcess);
 }
 
+std::string TemplateStore::DraftFolder(const std::string& id) const { return folder_ + kDraft + id; }
+
+void TemplateStore::RemoveDrafts() const {
+  std::vector<std::string> drafts;
+  std::error_code error;
+  for (fs::directory_iterator it(folder_, error), end; !error && it != end; it.increment(error)) {
+    if (it->path().string().starts_with(folder_ + kDraft)) drafts.push_back(it->path());
+  }
+  for (const std::string& draft : drafts) {
+    RemoveCell(CellName(draft.substr(folder_.size() + std::strlen(kDraft))));
+    (void)RemoveTree(draft);
+  }
+}
+
 Result<TemplateStore::Draft> TemplateStore::Begin(const TemplateKey& key) const {
   HMVM_TRY(MakePrivateFolder(folder_));  // a guest's memory is nobody else's to look at
   HMVM_TRY_ASSIGN(UniqueFd lock, OpenFile(folder_, O_RDONLY | O_DIRECTORY));
   if (::flock(lock.get(), LOCK_EX | LOCK_NB) < 0) {
     return Error{errno == EWOULDBLOCK ? EAGAIN : errno, "lock '" + folder_ + "'"};
   }
-  (void)RemoveTree(DraftFolder());  // what a killed process left
-  HMVM_TRY(MakePrivateFolder(DraftFolder()));
+  RemoveDrafts();
+  HMVM_TRY(MakePrivateFolder(DraftFolder(key.id)));
   Draft draft(*this, key, std::move(lock));
-  HMVM_TRY_ASSIGN(draft.machine_, OpenFile(DraftFolder() + kMachine, O_RDWR | O_CREAT | O_EXCL, 0600));
-  HMVM_TRY_ASSIGN(draft.memory_, OpenFile(DraftFolder() + kMemory, O_RDWR | O_CREAT | O_EXCL, 0600));
+  HMVM_TRY_ASSIGN(draft.machine_,
+                  OpenFile(DraftFolder(draft.key_.id) + kMachine, O_RDWR | O_CREAT | O_EXCL, 0600));
+  HMVM_TRY_ASSIGN(draft.memory_,
+                  OpenFile(DraftFolder(draft.key_.id) + kMemory, O_RDWR | O_CREAT | O_EXCL, 0600));
   return draft;
 }
 
@@ -130,15 +149,16 @@ TemplateStore::Draft::Draft(Draft&& other) noexcept
       memory_(std::move(other.memory_)) {}
 
 TemplateStore::Draft::~Draft() {
-  if (store_ != nullptr) (void)RemoveTree(store_->DraftFolder());  // what stays goes with the next Begin()
+  if (store_ != nullptr)
+    (void)RemoveTree(store_->DraftFolder(key_.id));  // what stays goes with the next Begin()
 }
 
 // Not fsynced: a template that a crash of the host has torn is refused by its checksums, and built again.
 Result<> TemplateStore::Draft::Commit() {
-  HMVM_TRY(WriteFileAtomic(store_->DraftFolder() + kInfo, Encode(key_, NowUnixNs()), 0600));
+  HMVM_TRY(WriteFileAtomic(store_->DraftFolder(key_.id) + kInfo, Encode(key_, NowUnixNs()), 0600));
   const std::string folder = store_->Folder(key_.id);
   (void)RemoveTree(folder);  // where it stays, rename() says so
-  if (::rename(store_->DraftFolder().c_str(), folder.c_str()) < 0)
+  if (::rename(store_->DraftFolder(key_.id).c_str(), folder.c_str()) < 0)
     return Error{errno, "create folder '" + folder + "'"};
   std::exchange(store_, nullptr)->MakeRoom(key_.id);
   return {};

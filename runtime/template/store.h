@@ -71,7 +71,9 @@ class TemplateStore {
     UniqueFd machine_;
     UniqueFd memory_;
   };
-  // EAGAIN: somebody else is building one.
+  // What the machine that is booted for a template is called among the host's.
+  static std::string CellName(const std::string& id) { return "template-" + id; }
+  // Removes what killed builders left, of their machines, too. EAGAIN: somebody else is building one.
   Result<Draft> Begin(const TemplateKey& key) const;
 
   // Which pages machines of the template write to. It may have gone meanwhile: then nothing happens.
@@ -84,7 +86,8 @@ class TemplateStore {
 
  private:
   std::string Folder(const std::string& id) const { return folder_ + "/" + id; }
-  std::string DraftFolder() const { return folder_ + "/.draft"; }
+  std::string DraftFolder(const std::string& id) const;
+  void RemoveDrafts() const;
   Result<TemplateInfo> Read(const std::string& id) const;
   void MakeRoom(const std::string& newest) const;
 

@@ -69,11 +69,12 @@ TEST_F(TemplateStoreTest, OneBuildsAtATime) {
 }
 
 TEST_F(TemplateStoreTest, WhatAKilledBuilderLeftIsNoObstacle) {
-  std::filesystem::create_directories(folder_ + "/templates/.draft/memory");
+  std::filesystem::create_directories(folder_ + "/templates/.draft-0123/memory");
 
   Build(Key(128));
 
   EXPECT_TRUE(store_->Open(Key(128)).value().has_value());
+  EXPECT_FALSE(std::filesystem::exists(folder_ + "/templates/.draft-0123"));
 }
 
 TEST_F(TemplateStoreTest, StaleTemplatesAreToldAndGoWithTheNextBuild) {
