@@ -48,6 +48,16 @@ std::vector<std::string> Mounts() {
   return points;
 }
 
+// Whether anybody lives in a cgroup of that name, in any hierarchy: version 1 does not show processes of
+// other PID namespaces, version 2 shows them as 0.
+bool IsLivedIn(const fs::path& dir) {
+  std::error_code gone;
+  for (const fs::directory_entry& hierarchy : fs::directory_iterator("/sys/fs/cgroup", gone)) {
+    if (!ReadText(hierarchy.path() / "hmvm" / dir.filename() / "cgroup.procs").empty()) return true;
+  }
+  return !ReadText(dir / "cgroup.procs").empty();
+}
+
 // Those of hmvm that nobody lives in any more: neither processes nor further cgroups. Another's machine is
 // alive.
 void FindDeadCgroups(const fs::path& dir, std::vector<std::string>& found) {
@@ -58,7 +68,7 @@ void FindDeadCgroups(const fs::path& dir, std::vector<std::string>& found) {
     leaf = false;
     FindDeadCgroups(entry.path(), found);
   }
-  if (leaf && dir.string().find("hmvm") != std::string::npos && ReadText(dir / "cgroup.procs").empty()) {
+  if (leaf && dir.string().find("hmvm") != std::string::npos && !IsLivedIn(dir)) {
     found.push_back(dir);
   }
 }
