@@ -66,7 +66,9 @@ constexpr SyscallRule kCommonRules[] = {
     {SYS_mprotect, {Within64(2, kReadWrite)}, "an arena grows; no PROT_EXEC"},
     {SYS_mremap, {Is64(3, MREMAP_MAYMOVE)}, "realloc of a large allocation"},
     {SYS_munmap, {}, "large allocations; the machine's memory at its end"},
-    {SYS_madvise, {Is(2, MADV_DONTNEED)}, "an arena shrinks, a thread's stack is given back"},
+    {SYS_madvise,
+     {Is(2, MADV_DONTNEED)},
+     "an arena shrinks, a thread's stack is given back; memory that a guest unplugs"},
 
     // Threads among themselves.
     {SYS_futex, {FutexIs(0)}, "FUTEX_WAIT: mutexes, joins"},

@@ -215,19 +215,34 @@ TEST_F(SnapshotTest, WhatDoesNotFitIsRefusedInOneLine) {
   refused([](State& s) { s.mutable_host()->mutable_cpuid(1)->set_ecx(0); }, "CPUID leaf 0x1 is different");
   refused([](State& s) { s.mutable_host()->set_xcr0(1); }, "XCR0");
   refused([](State& s) { s.set_platform("other"); }, "platform is unknown");
-  refused([](State& s) { s.set_cpus(2); }, "no state of 2 vCPUs");
+  refused([](State& s) { s.set_cpus(0); }, "has no vCPUs");
+  refused([](State& s) { s.set_cpus(1000); }, "CPUs are too many");
+  refused([](State& s) { s.mutable_vcpus()->Clear(); }, "has no vCPUs");
   refused([](State& s) { s.set_memory_bytes(s.memory_bytes() / 2); }, "another layout");
   refused([](State& s) { s.mutable_virtio()->RemoveLast(); }, "virtio devices in place of");
   refused([](State& s) { s.mutable_virtio(0)->set_status(8); }, "device status 8");
   refused([](State& s) { s.mutable_virtio(0)->mutable_queues(0)->set_used(1ull << 40); }, "used ring");
   refused([](State& s) { s.mutable_vcpus(0)->mutable_xsave()->resize(100); }, "XSAVE area too small");
   ExpectRefusal(RunRefused({"--disks=none"}), "has 0 disks, and 1 are given");
+  ExpectRefusal(RunRefused({"--cpus=2"}), "the snapshot's machine has 1");
+  ExpectRefusal(RunRefused({"--cpus=0"}), "the snapshot's machine has 1");
   std::string newer = good;
   newer[8] = 99;
   ASSERT_TRUE(WriteFileAtomic(snapshot() / "machine.pb", newer).has_value());
   ExpectRefusal(RunRefused(), "snapshot format 99");
   ASSERT_TRUE(WriteFileAtomic(snapshot() / "machine.pb", good.substr(0, good.size() / 2)).has_value());
   ExpectRefusal(RunRefused(), "cut or damaged");
+}
+
+TEST_F(SnapshotTest, AVcpuThatIsOnCannotBeLeftOut) {
+  Machine::Options options = Defaults();
+  options.cpus = 2;
+  Machine machine = Start(options);
+  ASSERT_TRUE(AskAgent(machine).has_value()) << Console("console");
+  Snapshot(machine, /*stop_after=*/true);
+  EXPECT_EQ(machine.Wait(), 0);
+
+  ExpectRefusal(RunRefused({"--cpus=1"}), "vCPU 1 is on, and can't be left out");
 }
 
 TEST_F(SnapshotTest, WhatDoesNotFitTheRing3PlatformIsRefusedInOneLine) {

@@ -16,8 +16,14 @@
 DEFINE_string(kernel, "", "vmlinux or bzImage of the guest: a path or fd:N");
 DEFINE_string(initrd, "", "initial RAM file system: a path or fd:N");
 DEFINE_string(cmdline, "", "further arguments for the guest kernel");
-DEFINE_uint32(cpus, 1, "number of vCPUs");
-DEFINE_uint64(memory_mib, 256, "guest memory in MiB");
+DEFINE_uint32(cpus, 1,
+              "number of vCPUs; with --restore: the first ones of the snapshot's, whose others are off "
+              "(default: all)");
+DEFINE_uint64(
+    memory_mib, 256,
+    "guest memory in MiB; with --restore: all there is to be, where the guest takes more (default: as "
+    "much as there was)");
+DEFINE_uint64(memory_limit_mib, 0, "up to which restores of the machine may add memory (default: none)");
 DEFINE_string(platform, "auto", "auto, hardware or ring3");
 DEFINE_string(disks, "",
               "disks in the order of their names, vda first: ro:F, rw:F or none for an empty drive, with "
@@ -232,9 +238,16 @@ Result<Flags> ParseFlags(int argc, char** argv) {
   if (!FLAGS_initrd.empty()) {
     HMVM_TRY_ASSIGN(machine.initrd, OpenNamed("initrd", FLAGS_initrd, O_RDONLY));
   }
+  if (machine.restore.has_value() && !google::GetCommandLineFlagInfoOrDie("cpus").is_default) {
+    machine.restore->cpus = FLAGS_cpus;
+  }
+  if (machine.restore.has_value() && !google::GetCommandLineFlagInfoOrDie("memory_mib").is_default) {
+    machine.restore->memory_mib = FLAGS_memory_mib;
+  }
   machine.command_line = FLAGS_cmdline;
   machine.cpus = FLAGS_cpus;
   machine.memory_mib = FLAGS_memory_mib;
+  machine.memory_limit_mib = FLAGS_memory_limit_mib;
   HMVM_TRY_ASSIGN(machine.platform, ParsePlatform(FLAGS_platform));
   HMVM_TRY_ASSIGN(const std::vector<DiskArgument> disks, ParseDisks(FLAGS_disks));
   HMVM_TRY_ASSIGN(const std::vector<IoLimits> limits, ParseIoLimits(FLAGS_io_limits, disks.size()));

@@ -19,6 +19,7 @@
 #include "vmm/snapshot/host_fit.h"
 #include "vmm/virtio/blk.h"
 #include "vmm/virtio/console.h"
+#include "vmm/virtio/mem.h"
 #include "vmm/virtio/rng.h"
 #include "vmm/virtio/vsock.h"
 
@@ -63,6 +64,14 @@ Result<> CheckCpus(uint32_t cpus, const Platform& platform) {
   if (cpus <= platform.MaxVcpus()) return {};
   return Error{0, std::to_string(cpus) + " CPUs are too many: the " + std::string(platform.Name()) +
                       " platform runs at most " + std::to_string(platform.MaxVcpus()) + " on this host"};
+}
+
+GuestMemory::Added RoomFor(const MachineConfig& config) {
+  if (config.memory_limit_mib <= config.memory_mib) return {};
+  const uint64_t bytes = (config.memory_limit_mib - config.memory_mib) * kMiB;
+  return {
+      .bytes = 0,
+      .region_bytes = (bytes + Mem::kRegionUnitBytes - 1) / Mem::kRegionUnitBytes * Mem::kRegionUnitBytes};
 }
 
 std::string DeviceArgument(uint64_t address, uint32_t interrupt) {
@@ -116,7 +125,7 @@ Result<std::unique_ptr<Machine>> Machine::Create(MachineConfig config) {
 
   // The virtual machine and its memory.
   HMVM_TRY_ASSIGN(Vm vm, config.host->kvm.CreateVm());
-  HMVM_TRY_ASSIGN(GuestMemory memory, GuestMemory::Create(config.memory_mib * kMiB));
+  HMVM_TRY_ASSIGN(GuestMemory memory, GuestMemory::Create(config.memory_mib * kMiB, RoomFor(config)));
   std::unique_ptr<Machine> machine(
       new Machine(std::move(*config.host), std::move(config.enter_role), std::move(vm), std::move(memory)));
   machine->console_ = std::move(config.console);
@@ -156,6 +165,7 @@ Result<> Machine::ChoosePlatform(PlatformChoice choice, uint32_t cpus) {
   HMVM_TRY_ASSIGN(const HostProbe probe, ProbeHost(host_.kvm));
   probe_vm_ = probe.vm;
   HMVM_TRY_ASSIGN(choice, DecidePlatform(choice, probe));
+  booted_cpus_ = cpus;
   HMVM_TRY(MakePlatform(choice, cpus, probe.emulated_ring0, /*restored=*/false));
   HMVM_TRY_ASSIGN(host_fit_, ReadHostFit(host_.kvm, host_.kvm_instance, platform_->Name()));
   host_fit_.set_emulated_ring0(probe.emulated_ring0);
@@ -163,7 +173,6 @@ Result<> Machine::ChoosePlatform(PlatformChoice choice, uint32_t cpus) {
 }
 
 Result<> Machine::MakePlatform(PlatformChoice choice, uint32_t cpus, bool emulated_ring0, bool restored) {
-  cpus_ = cpus;
   const PlatformContext context = {.kvm = &host_.kvm,
                                    .vm = &vm_,
                                    .memory = &memory_,
@@ -171,6 +180,7 @@ Result<> Machine::MakePlatform(PlatformChoice choice, uint32_t cpus, bool emulat
                                    .ports = &ports_,
                                    .loop = device_loop_.get(),
                                    .vcpus = cpus,
+                                   .booted_vcpus = booted_cpus_,
                                    .emulated_ring0 = emulated_ring0,
                                    .restored = restored};
   if (choice == PlatformChoice::kRing3) {
@@ -178,7 +188,7 @@ Result<> Machine::MakePlatform(PlatformChoice choice, uint32_t cpus, bool emulat
   } else {
     HMVM_TRY_ASSIGN(platform_, CreateHardwarePlatform(context));
   }
-  return CheckCpus(cpus, *platform_);
+  return CheckCpus(booted_cpus_, *platform_);
 }
 
 Result<> Machine::AddPortDevices() {
@@ -228,7 +238,9 @@ Result<> Machine::AddVirtioDevices(MachineConfig& config) {
     HMVM_TRY_ASSIGN(output, Place(fd_class::kConsole, std::move(output)));
   }
   HMVM_TRY_ASSIGN(auto console, Console::Create({.output = std::move(output), .input = {}}, *device_loop_));
-  return AddVirtioDevice(std::move(console));
+  HMVM_TRY(AddVirtioDevice(std::move(console)));
+  if (memory_.region_bytes() == 0) return {};
+  return AddVirtioDevice(std::make_unique<Mem>(memory_));
 }
 
 Result<> Machine::AddVirtioDevice(std::unique_ptr<VirtioDevice> device) {

@@ -48,6 +48,11 @@ struct DiskConfig {
 
 // A snapshot to go on from: a folder's files, or an exported one.
 struct RestoreConfig {
+  // How many of the snapshot's vCPUs there are to be; the others must be off, and are gone. None: all.
+  std::optional<uint32_t> cpus;
+  // How much memory there is to be, what the guest was booted with included; none: as much as there was. Only
+  // a guest that was booted with room for more takes another number.
+  std::optional<uint64_t> memory_mib;
   NamedFile state;                // machine.pb
   std::vector<NamedFile> memory;  // the full file first, then the diffs upon it
   bool memory_verified = false;   // it has been restored before, and the files have not been changed since
@@ -69,6 +74,7 @@ struct MachineConfig {
   std::string command_line;  // appended to the machine's own
   uint32_t cpus = 1;
   uint64_t memory_mib = 256;
+  uint64_t memory_limit_mib = 0;  // up to which a restore may add; 0: none
   PlatformChoice platform = PlatformChoice::kAuto;
   std::vector<DiskConfig> disks;  // /dev/vda, vdb, ...
   UniqueFd vsock_listener;        // see Vsock; none is allowed
@@ -141,7 +147,7 @@ class Machine {
   MachineOutcome Wait();
 
   std::string_view platform_name() const { return platform_->Name(); }
-  uint32_t cpus() const { return cpus_; }
+  uint32_t cpus() const { return static_cast<uint32_t>(platform_->vcpus().size()); }
   uint64_t memory_bytes() const { return memory_.size_bytes(); }
   uint64_t running_monotonic_ns() const { return running_monotonic_ns_; }  // first KVM_RUN; 0: not yet
   // All counters of platform and devices, and KVM's, all vCPUs together, as "kvm.NAME"; sorted by name.
@@ -157,7 +163,8 @@ class Machine {
   Result<> AddRam();
   Result<> ChoosePlatform(PlatformChoice choice, uint32_t cpus);
   Result<> MakePlatform(PlatformChoice choice, uint32_t cpus, bool emulated_ring0, bool restored);
-  Result<> RestorePlatform(PlatformChoice wish, const snapshot::MachineState& state);
+  Result<> RestorePlatform(PlatformChoice wish, std::optional<uint32_t> cpus,
+                           const snapshot::MachineState& state);
   Result<> RestoreDevices(const snapshot::MachineState& state);
   std::vector<GuestMemory::Region> MemoryAreas() const;
   // `mapped`: what of memory came from files.
@@ -183,7 +190,7 @@ class Machine {
   GuestMemory memory_;
   Bus mmio_;
   Bus ports_;
-  uint32_t cpus_ = 0;
+  uint32_t booted_cpus_ = 0;  // as many as the guest was booted with
   std::string kernel_name_;
   snapshot::HostFit host_fit_;
   UniqueFd console_;

@@ -16,9 +16,13 @@
 #include "vmm/snapshot/memory_map.h"
 #include "vmm/snapshot/memory_mapper.h"
 #include "vmm/snapshot/state_file.h"
+#include "vmm/virtio/mem.h"
 
 namespace hmvm {
 namespace {
+
+constexpr uint64_t kMiB = 1 << 20;
+constexpr uint64_t kMostAddedBytes = uint64_t{1} << 44;  // no sum with it can wrap
 
 uint64_t NowNs(clockid_t clock) {
   timespec now;
@@ -31,6 +35,27 @@ Result<> CheckDisks(const snapshot::MachineState& state, size_t given) {
   if (std::cmp_equal(saved, given)) return {};
   return Error{0, "the snapshot's machine has " + std::to_string(saved) + " disks, and " +
                       std::to_string(given) + " are given"};
+}
+
+// What the guest has, or is to have, beside the memory that it was booted with.
+Result<GuestMemory::Added> AddedMemory(const snapshot::MachineState& state,
+                                       std::optional<uint64_t> memory_mib) {
+  const auto mem = std::ranges::find_if(state.virtio(), &snapshot::VirtioState::has_mem);
+  GuestMemory::Added added;
+  if (mem != state.virtio().end()) added = {mem->mem().added_bytes(), mem->mem().region_bytes()};
+  if (added.bytes % Mem::kBlockBytes != 0 || added.region_bytes % Mem::kRegionUnitBytes != 0 ||
+      added.region_bytes > kMostAddedBytes) {
+    return Error{EINVAL, "memory was added to the snapshot's machine in a way that can't be"};
+  }
+  if (!memory_mib.has_value()) return added;
+  const uint64_t booted_mib = state.memory_bytes() / kMiB;
+  if (*memory_mib < booted_mib + added.bytes / kMiB || *memory_mib - booted_mib > added.region_bytes / kMiB) {
+    return Error{0, "memory of " + std::to_string(*memory_mib) + " MiB: the snapshot's machine can have " +
+                        std::to_string(booted_mib + added.bytes / kMiB) + " to " +
+                        std::to_string(booted_mib + added.region_bytes / kMiB)};
+  }
+  added.bytes = (*memory_mib - booted_mib) * kMiB / Mem::kBlockBytes * Mem::kBlockBytes;
+  return added;
 }
 
 // The guest knows its own address.
@@ -70,20 +95,22 @@ Result<std::unique_ptr<Machine>> Machine::Restore(MachineConfig config) {
   HMVM_TRY_ASSIGN(const snapshot::MachineState state,
                   archive ? StateOf(*archive) : ReadState(source.state.fd.get(), source.state.name));
   HMVM_TRY_ASSIGN(const MemoryMap map, MemoryMap::FromManifest(state.memory()));
+  HMVM_TRY_ASSIGN(const GuestMemory::Added added, AddedMemory(state, source.memory_mib));
   HMVM_TRY(CheckHostMemory(state.memory_bytes()));
+  HMVM_TRY(CheckHostMemory(state.memory_bytes() + added.bytes));
   HMVM_TRY(CheckDisks(state, config.disks.size()));
   config.guest_cid = GuestCid(state);
 
   // The virtual machine and its memory.
   HMVM_TRY_ASSIGN(Vm vm, config.host->kvm.CreateVm());
-  HMVM_TRY_ASSIGN(GuestMemory memory, GuestMemory::Create(state.memory_bytes()));
+  HMVM_TRY_ASSIGN(GuestMemory memory, GuestMemory::Create(state.memory_bytes(), added));
   std::unique_ptr<Machine> machine(
       new Machine(std::move(*config.host), std::move(config.enter_role), std::move(vm), std::move(memory)));
   machine->console_ = std::move(config.console);
   machine->kernel_name_ = state.kernel();
   HMVM_TRY_ASSIGN(machine->device_loop_, EventLoop::Create(PlacedIn(fd_class::kEvents)));
   HMVM_TRY(machine->AddRam());
-  HMVM_TRY(machine->RestorePlatform(config.platform, state));
+  HMVM_TRY(machine->RestorePlatform(config.platform, source.cpus, state));
   std::vector<MemoryFile> files;
   for (const NamedFile& file : source.memory) files.push_back({file.name, file.fd.get()});
   std::future<Result<>> verified;
@@ -131,7 +158,8 @@ Result<std::unique_ptr<Machine>> Machine::Restore(MachineConfig config) {
   return machine;
 }
 
-Result<> Machine::RestorePlatform(PlatformChoice wish, const snapshot::MachineState& state) {
+Result<> Machine::RestorePlatform(PlatformChoice wish, std::optional<uint32_t> cpus,
+                                  const snapshot::MachineState& state) {
   const PlatformChoice saved =
       state.platform() == "hardware" ? PlatformChoice::kHardware : PlatformChoice::kRing3;
   if (state.platform() != NameOf(saved)) return Error{0, "the snapshot's platform is unknown"};
@@ -150,7 +178,14 @@ Result<> Machine::RestorePlatform(PlatformChoice wish, const snapshot::MachineSt
     emulated_ring0 = probe.emulated_ring0;
   }
   host_fit_.set_emulated_ring0(emulated_ring0);
-  return MakePlatform(saved, state.cpus(), emulated_ring0, /*restored=*/true);
+  const auto saved_cpus = static_cast<uint32_t>(state.vcpus_size());
+  if (saved_cpus == 0 || state.cpus() < saved_cpus) return Error{EINVAL, "the snapshot has no vCPUs"};
+  if (cpus.value_or(1) == 0 || cpus.value_or(1) > saved_cpus) {
+    return Error{0,
+                 std::to_string(*cpus) + " CPUs: the snapshot's machine has " + std::to_string(saved_cpus)};
+  }
+  booted_cpus_ = state.cpus();
+  return MakePlatform(saved, cpus.value_or(saved_cpus), emulated_ring0, /*restored=*/true);
 }
 
 Result<> Machine::RestoreDevices(const snapshot::MachineState& state) {
@@ -168,19 +203,23 @@ Result<> Machine::RestoreDevices(const snapshot::MachineState& state) {
 }
 
 std::vector<GuestMemory::Region> Machine::MemoryAreas() const {
-  std::vector<GuestMemory::Region> areas(memory_.regions().begin(), memory_.regions().end());
+  const auto booted = memory_.booted_regions();
+  std::vector<GuestMemory::Region> areas(booted.begin(), booted.end());
   const auto own = platform_->OwnMemory();
   areas.insert(areas.end(), own.begin(), own.end());
+  // Last, so that the pages before it have the numbers that they have in a snapshot without it.
+  if (!memory_.added().empty()) areas.push_back(memory_.regions().back());
   return areas;
 }
 
 void Machine::MakeMemorySaver(std::optional<MemoryOrigin> origin) {
   std::vector<KvmWriteLog::Slot> slots;
-  for (const GuestMemory::Region& region : memory_.regions()) {
-    slots.push_back({static_cast<uint32_t>(slots.size()), region});
-  }
+  // In the order of MemoryAreas(), with the numbers that AddRam() and the platform have given.
+  uint32_t slot = 0;
+  for (const GuestMemory::Region& region : memory_.booted_regions()) slots.push_back({slot++, region});
   uint32_t platform_slot = kFirstPlatformMemorySlot;
   for (const GuestMemory::Region& region : platform_->OwnMemory()) slots.push_back({platform_slot++, region});
+  if (!memory_.added().empty()) slots.push_back({slot, memory_.regions().back()});
   dirty_pages_ = std::make_unique<DirtyPages>(
       &memory_, MemoryAreas(), std::make_unique<KvmWriteLog>(&vm_, std::move(slots)),
       [this](OwnWrites& places) { platform_->AppendOwnWrites(places); });
@@ -235,8 +274,8 @@ Result<snapshot::MachineState> Machine::SaveState() const {
   state.set_hmvm_version(HMVM_VERSION);
   state.set_platform(std::string(platform_->Name()));
   *state.mutable_host() = host_fit_;
-  state.set_cpus(cpus_);
-  state.set_memory_bytes(memory_.size_bytes());
+  state.set_cpus(booted_cpus_);
+  state.set_memory_bytes(memory_.booted_bytes());
   state.set_kernel(kernel_name_);
   state.set_taken_realtime_ns(NowNs(CLOCK_REALTIME));
   // Devices first: what they still had in flight changes memory, and events that the platform keeps.

@@ -59,7 +59,7 @@ AttackedMachine::AttackedMachine(const fs::path& dir, const Options& options) : 
   Process::Options start = {
       .arguments = {options.vmm, "--platform=" + options.platform, "--kernel=" + options.kernel.string(),
                     "--cpus=" + std::to_string(options.cpus), "--memory_mib=" + std::to_string(kMemoryMib),
-                    "--console=" + (dir_ / "console").string(),
+                    "--memory_limit_mib=1024", "--console=" + (dir_ / "console").string(),
                     "--disks=ro:" + (dir_ / "read-only.img").string() +
                         ",rw:" + (dir_ / "writable.img").string(),
                     "--vsock_listener=" + (dir_ / "vsock").string(),

@@ -109,7 +109,7 @@ TEST_F(GuestAttackTest, EachDefectIsCounted) {
   ASSERT_TRUE(machine.WaitUntilQuiet()) << machine.Console() << machine.Log();
 
   const auto counters = machine.Counters();
-  for (const char* device : {"blk0", "blk1", "vsock", "rng", "console"}) {
+  for (const char* device : {"blk0", "blk1", "vsock", "rng", "console", "mem"}) {
     EXPECT_GE(counters.at(std::string(device) + ".needs_reset"), 40u) << device;
     EXPECT_GE(counters.at(std::string(device) + ".refused_writes"), 30u) << device;
   }

@@ -30,7 +30,7 @@ std::vector<boot_e820_entry> MakeE820Map(const GuestMemory& memory) {
   std::vector<boot_e820_entry> map;
   map.push_back({0, kReservedStart, kE820Ram});
   map.push_back({kReservedStart, kKernelStart - kReservedStart, kE820Reserved});
-  for (const GuestMemory::Region& region : memory.regions()) {
+  for (const GuestMemory::Region& region : memory.booted_regions()) {
     const uint64_t start = std::max(region.start.value, kKernelStart);
     const uint64_t end = region.start.value + region.host.size();
     if (end > start) map.push_back({start, end - start, kE820Ram});

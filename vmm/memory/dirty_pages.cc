@@ -35,8 +35,10 @@ Result<> DirtyPages::CollectInto(PageBitmap& pages) {
     static_cast<void>(Stop());
     return collected;
   }
-  // RAM's pages are the first of the row, in the order in which they lie in the host's memory.
-  memory_->write_marks().CollectInto(pages);
+  // RAM's pages are the first of the row, in the order in which they lie in the host's memory; but what was
+  // added is the last area.
+  const uint64_t booted = memory_->booted_bytes() / kPageBytes;
+  memory_->write_marks().CollectInto(pages, booted, total_pages_ - memory_->size_bytes() / kPageBytes);
   AddOwnWrites(pages);
   return {};
 }

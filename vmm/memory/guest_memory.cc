@@ -8,10 +8,12 @@
 
 namespace hmvm {
 
-GuestMemory::GuestMemory(Mapping mapping)
-    : mapping_(std::move(mapping)), write_marks_(std::make_unique<WriteMarks>(mapping_.bytes())) {
+GuestMemory::GuestMemory(Mapping mapping, Added added)
+    : mapping_(std::move(mapping)),
+      added_(added),
+      write_marks_(std::make_unique<WriteMarks>(mapping_.bytes())) {
   const std::span<std::byte> all = mapping_.bytes();
-  const size_t low_bytes = std::min<uint64_t>(all.size(), kLowRamEnd);
+  const size_t low_bytes = std::min<uint64_t>(booted_bytes(), kLowRamEnd);
   regions_.push_back({GuestAddress{0}, all.first(low_bytes)});
   if (all.size() > low_bytes) regions_.push_back({GuestAddress{kHighRamStart}, all.subspan(low_bytes)});
 }
@@ -20,14 +22,19 @@ GuestMemory::GuestMemory(GuestMemory&&) noexcept = default;
 GuestMemory& GuestMemory::operator=(GuestMemory&&) noexcept = default;
 GuestMemory::~GuestMemory() = default;
 
-Result<GuestMemory> GuestMemory::Create(uint64_t size_bytes) {
+Result<GuestMemory> GuestMemory::Create(uint64_t booted_bytes, Added added) {
   constexpr uint64_t kPageBytes = 4096;
-  if (size_bytes == 0 || size_bytes % kPageBytes != 0) {
-    return Error{EINVAL, "guest memory of " + std::to_string(size_bytes) + " bytes is not whole pages"};
+  if (booted_bytes == 0 || (booted_bytes | added.bytes) % kPageBytes != 0) {
+    return Error{EINVAL, "guest memory of " + std::to_string(booted_bytes) + " and " +
+                             std::to_string(added.bytes) + " bytes is not whole pages"};
   }
-  auto mapping = Mapping::Anonymous(size_bytes);
+  if (added.region_bytes != 0 && booted_bytes > kLowRamEnd) {
+    return Error{EINVAL, "memory can't be added to a guest that was booted with more than 3 GiB"};
+  }
+  if (added.bytes > added.region_bytes) return Error{EINVAL, "more memory is added than there is room for"};
+  auto mapping = Mapping::Anonymous(booted_bytes + added.bytes);
   if (!mapping.has_value()) return Wrap("guest memory", mapping.error());
-  return GuestMemory(std::move(*mapping));
+  return GuestMemory(std::move(*mapping), added);
 }
 
 Result<std::span<std::byte>> GuestMemory::Slice(GuestAddress address, uint64_t length_bytes) const {

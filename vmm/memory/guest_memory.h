@@ -40,14 +40,27 @@ class GuestMemory {
     std::span<std::byte> host;
   };
 
-  // `size_bytes` is a multiple of the page size.
-  static Result<GuestMemory> Create(uint64_t size_bytes);
+  // Memory that a guest learns of after its boot, from virtio-mem: from kHighRamStart on, at the front of a
+  // region of addresses that has room for more.
+  struct Added {
+    uint64_t bytes = 0;
+    uint64_t region_bytes = 0;
+  };
+  // All are multiples of the page size. A guest with a region boots with kLowRamEnd at the most.
+  static Result<GuestMemory> Create(uint64_t booted_bytes, Added added = {.bytes = 0, .region_bytes = 0});
   GuestMemory(GuestMemory&&) noexcept;
   GuestMemory& operator=(GuestMemory&&) noexcept;
   ~GuestMemory();
 
   uint64_t size_bytes() const { return mapping_.size(); }
   std::span<const Region> regions() const { return regions_; }
+  // Without what was added, the last of the regions.
+  std::span<const Region> booted_regions() const {
+    return std::span(regions_).first(regions_.size() - (added_.bytes == 0 ? 0 : 1));
+  }
+  uint64_t booted_bytes() const { return mapping_.size() - added_.bytes; }
+  std::span<std::byte> added() const { return mapping_.bytes().last(added_.bytes); }
+  uint64_t region_bytes() const { return added_.region_bytes; }
 
   // The host view of guest-physical [address, address + length_bytes). EFAULT when any byte lies outside RAM
   // or the range crosses from one region into another.
@@ -82,9 +95,10 @@ class GuestMemory {
   void PreferHugePages(GuestAddress address, uint64_t length_bytes) const;
 
  private:
-  explicit GuestMemory(Mapping mapping);
+  GuestMemory(Mapping mapping, Added added);
 
   Mapping mapping_;
+  Added added_;
   std::vector<Region> regions_;
   std::unique_ptr<WriteMarks> write_marks_;
 };

@@ -29,8 +29,9 @@ class WriteMarks {
   Result<> TurnOn();
   // Forgets the marks, too.
   void TurnOff();
-  // Moves the marks since the last call to `pages`, whose first page is the memory's.
-  void CollectInto(PageBitmap& pages);
+  // Moves the marks since the last call to `pages`, whose first page is the memory's; those of the memory's
+  // page `from` on come to lie `gap` pages further.
+  void CollectInto(PageBitmap& pages, uint64_t from, uint64_t gap);
 
  private:
   void MarkPages(const void* from, size_t bytes);

@@ -38,10 +38,15 @@ void WriteMarks::MarkPages(const void* from, size_t bytes) {
   }
 }
 
-void WriteMarks::CollectInto(PageBitmap& pages) {
+void WriteMarks::CollectInto(PageBitmap& pages, uint64_t from, uint64_t gap) {
   if (!on_) return;
   for (size_t i = 0; i < words(); ++i) {
-    if (bits_[i].load(std::memory_order_relaxed) != 0) pages.AddWord(i * 64, bits_[i].exchange(0));
+    if (bits_[i].load(std::memory_order_relaxed) == 0) continue;
+    const uint64_t first = i * 64;
+    const uint64_t bits = bits_[i].exchange(0);
+    const uint64_t before = from <= first ? 0 : from - first >= 64 ? ~0ull : (1ull << (from - first)) - 1;
+    pages.AddWord(first, bits & before);
+    pages.AddWord(first + gap, bits & ~before);
   }
 }
 

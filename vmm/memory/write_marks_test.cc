@@ -17,7 +17,7 @@ class WriteMarksTest : public testing::Test {
  protected:
   PageRuns Collect() {
     PageBitmap pages(kPages);
-    marks_.CollectInto(pages);
+    marks_.CollectInto(pages, kPages, 0);
     return pages.Runs();
   }
 
@@ -33,6 +33,17 @@ TEST_F(WriteMarksTest, EveryPageThatIsTouchedIsToldOnce) {
 
   EXPECT_THAT(Collect().runs(), ElementsAre(PageRun{3, 2}, PageRun{70, 1}));
   EXPECT_THAT(Collect().runs(), IsEmpty());
+}
+
+TEST_F(WriteMarksTest, PagesBehindAGapAreToldBehindIt) {
+  ASSERT_TRUE(marks_.TurnOn().has_value());
+  marks_.Mark(memory_.data() + 68 * kPageBytes, 5 * kPageBytes);
+  marks_.Mark(memory_.data() + 3 * kPageBytes, 1);
+
+  PageBitmap pages(kPages + 200);
+  marks_.CollectInto(pages, 70, 200);
+
+  EXPECT_THAT(pages.Runs().runs(), ElementsAre(PageRun{3, 1}, PageRun{68, 2}, PageRun{270, 3}));
 }
 
 TEST_F(WriteMarksTest, OffNothingIsKept) {
@@ -67,7 +78,7 @@ TEST_F(WriteMarksTest, NoWriteIsLostWhileOthersCollect) {
   std::vector<uint32_t> copy(kPages);
   const auto copy_marked = [&] {
     PageBitmap pages(kPages);
-    marks_.CollectInto(pages);
+    marks_.CollectInto(pages, kPages, 0);
     for (uint64_t page = 0; page < kPages; ++page) {
       if (pages.Has(page)) copy[page] = place(page).load(std::memory_order_relaxed);
     }

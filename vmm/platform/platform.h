@@ -90,7 +90,8 @@ class Platform {
   // does not tell.
   virtual Result<> Save(snapshot::MachineState& state) const = 0;
   // In place of Load(), on a platform made with context.restored, when RAM and OwnMemory() are filled. A
-  // state is as far to be believed as the guest's own words.
+  // state is as far to be believed as the guest's own words. It may have more vCPUs than the platform: those
+  // must be off, and stay out of the guest's reach.
   virtual Result<> Restore(const snapshot::MachineState& state) = 0;
 
   // No vCPU has run for a while and soon they will: tells the guest, so that its watchdogs don't take the
@@ -112,10 +113,11 @@ struct PlatformContext {
   const GuestMemory* memory;
   const Bus* mmio;
   const Bus* ports;
-  EventLoop* loop;      // of the device thread
-  uint32_t vcpus;       // at least 1; the machine refuses more than MaxVcpus() before Load()
-  bool emulated_ring0;  // what the host probe found: KVM interprets the guest's ring 0
-  bool restored;        // Restore() comes in place of Load(): the platform's own memory is left to it
+  EventLoop* loop;        // of the device thread
+  uint32_t vcpus;         // at least 1; the machine refuses more than MaxVcpus() before Load()
+  uint32_t booted_vcpus;  // as many as the guest was booted with: more than `vcpus` in a restore with less
+  bool emulated_ring0;    // what the host probe found: KVM interprets the guest's ring 0
+  bool restored;          // Restore() comes in place of Load(): the platform's own memory is left to it
 };
 
 Result<std::unique_ptr<Platform>> CreateHardwarePlatform(const PlatformContext& context);

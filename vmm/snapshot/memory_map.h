@@ -62,7 +62,7 @@ class MemoryMap {
   PageRuns AllRuns() const;
   // For each file, the pages that no later file has.
   std::vector<PageRuns> Visible() const;
-  // EINVAL when `areas` are not the ones the snapshot was taken of.
+  // EINVAL when `areas` are not the ones the snapshot was taken of, perhaps with further ones behind them.
   Result<> CheckAreas(std::span<const MemoryArea> areas) const;
 
  private:

@@ -102,7 +102,7 @@ std::string StateReport(const snapshot::MachineState& state) {
                                  {"hmvm_version", state.hmvm_version()},
                                  {"taken_realtime_ns", state.taken_realtime_ns()},
                                  {"platform", state.platform()},
-                                 {"cpus", state.cpus()},
+                                 {"cpus", state.vcpus_size()},
                                  {"memory_bytes", state.memory_bytes()},
                                  {"kernel", state.kernel()},
                                  {"cpu", state.host().cpu_name()},

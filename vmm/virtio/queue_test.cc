@@ -371,7 +371,7 @@ class QueueWritesTest : public QueueTest {
   QueueWritesTest() { EXPECT_TRUE(memory_.write_marks().TurnOn().has_value()); }
 
   bool Written(GuestAddress address) {
-    memory_.write_marks().CollectInto(written_);
+    memory_.write_marks().CollectInto(written_, kMemoryBytes / kPageBytes, 0);
     return written_.Has(address.value / kPageBytes);
   }
 

@@ -117,7 +117,7 @@ Result<> HardwarePlatform::Load(const BootSource& source) {
   if (context_.emulated_ring0) command_line.append(" ").append(kEmulatedRing0CommandLine);
   command_line.append(" ").append(source.command_line);
   HMVM_TRY(WriteBootParams(memory, kernel.layout, command_line, source.initrd));
-  HMVM_TRY(memory.WriteBytes(GuestAddress{kMpTableAddress}, MakeMpTable(context_.vcpus)));
+  HMVM_TRY(memory.WriteBytes(GuestAddress{kMpTableAddress}, MakeMpTable(context_.booted_vcpus)));
   HMVM_TRY(WriteBootTables(memory));
   HMVM_TRY(MakeVcpus());
   for (const Vcpu& vcpu : vcpus_) HMVM_TRY(SetFirmwareState(vcpu));
@@ -126,14 +126,15 @@ Result<> HardwarePlatform::Load(const BootSource& source) {
 }
 
 Result<> HardwarePlatform::MakeVcpus() {
-  const CpuidPolicy policy = {.vcpus = context_.vcpus,
+  // As booted: the guest has placed the processors that it may still bring up by what the first one told.
+  const CpuidPolicy policy = {.vcpus = context_.booted_vcpus,
                               .tsc_deadline_timer = context_.vm->Capability(KVM_CAP_TSC_DEADLINE_TIMER) != 0,
                               .emulated_ring0 = context_.emulated_ring0};
   HMVM_TRY_ASSIGN(std::vector<kvm_cpuid_entry2> supported, context_.kvm->SupportedCpuid());
   const std::vector<kvm_cpuid_entry2> common = MakeCpuidTemplate(std::move(supported), policy);
   for (uint32_t index = 0; index < context_.vcpus; ++index) {
     HMVM_TRY_ASSIGN(Vcpu vcpu, context_.vm->CreateVcpu(index));
-    HMVM_TRY(vcpu.SetCpuid(CpuidOfVcpu(common, index, context_.vcpus)));
+    HMVM_TRY(vcpu.SetCpuid(CpuidOfVcpu(common, index, context_.booted_vcpus)));
     vcpus_.push_back(std::move(vcpu));
   }
   return {};
@@ -157,8 +158,13 @@ Result<> HardwarePlatform::Save(snapshot::MachineState& state) const {
 }
 
 Result<> HardwarePlatform::Restore(const snapshot::MachineState& state) {
-  if (!state.has_hardware() || std::cmp_not_equal(state.vcpus_size(), context_.vcpus)) {
+  if (!state.has_hardware() || std::cmp_less(state.vcpus_size(), context_.vcpus)) {
     return Error{EINVAL, "no state of " + std::to_string(context_.vcpus) + " vCPUs of the hardware platform"};
+  }
+  for (int index = static_cast<int>(context_.vcpus); index < state.vcpus_size(); ++index) {
+    if (state.vcpus(index).mp_state() != KVM_MP_STATE_UNINITIALIZED) {
+      return Error{EINVAL, "vCPU " + std::to_string(index) + " is on, and can't be left out"};
+    }
   }
   HMVM_TRY(MakeVcpus());
   HMVM_TRY(RestoreIrqchip(*context_.vm, state.hardware()));

@@ -107,8 +107,8 @@ Result<> WriteP2m(const GuestMemory& memory, uint64_t p2m, uint64_t frames) {
                   memory.Slice(GuestAddress{p2m}, frames * sizeof(uint64_t)));
   // SAFETY: page aligned, of that size, and no guest runs yet.
   const std::span entries(reinterpret_cast<uint64_t*>(bytes.data()), frames);
-  if (memory.regions().size() > 1) std::ranges::fill(entries, kInvalidFrame);
-  for (const GuestMemory::Region& region : memory.regions()) {
+  if (memory.booted_regions().size() > 1) std::ranges::fill(entries, kInvalidFrame);
+  for (const GuestMemory::Region& region : memory.booted_regions()) {
     const uint64_t first = region.start.value / kPageSize;
     for (uint64_t i = 0; i < region.host.size() / kPageSize; ++i) entries[first + i] = first + i;
   }

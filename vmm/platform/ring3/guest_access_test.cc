@@ -88,7 +88,7 @@ TEST_F(GuestAccessTest, PagesThatAreWrittenToCountAsChanged) {
 
   ASSERT_TRUE(access_.Write(kRoot, kAddress + 0xffe, text));
   PageBitmap changed(kMemoryBytes / kPageBytes);
-  memory_.write_marks().CollectInto(changed);
+  memory_.write_marks().CollectInto(changed, memory_.size_bytes() / kPageBytes, 0);
 
   EXPECT_TRUE(changed.Has(8) && changed.Has(10));
   EXPECT_EQ(changed.Count(), 2u);

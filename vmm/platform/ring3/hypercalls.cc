@@ -92,7 +92,7 @@ int64_t Hypercalls::GetDebugRegister(const Arguments& arguments) {
 int64_t Hypercalls::WriteMemoryMap(uint64_t argument) {
   MemoryMap map;
   if (!Read(argument, &map)) return -EFAULT;
-  const auto regions = parts_.memory->regions();
+  const auto regions = parts_.memory->booted_regions();
   if (map.entries < regions.size()) return -EINVAL;
   for (size_t i = 0; i < regions.size(); ++i) {
     const E820Entry entry = {regions[i].start.value, regions[i].host.size(), kE820Ram};

@@ -31,7 +31,7 @@ int64_t Hypercalls::RegisterVcpuInfo(uint32_t vcpu, uint64_t argument) {
   VcpuInfoPlace request;
   if (!Read(argument, &request)) return -EFAULT;
   if (request.offset > kPageSize - sizeof(VcpuInfo) || request.offset % alignof(VcpuInfo) != 0 ||
-      request.frame >= parts_.window->frames()) {
+      request.frame > UINT64_MAX / kPageSize) {
     return -EINVAL;
   }
   if (vcpu != vcpu_ && parts_.vcpus[vcpu].power.up()) return -EINVAL;

@@ -2,6 +2,10 @@
 
 #include <xxhash.h>
 
+#include <algorithm>
+#include <cstddef>
+#include <vector>
+
 #include "vmm/platform/ring3/monitor_image.h"
 
 namespace hmvm::ring3 {
@@ -42,6 +46,20 @@ Result<T*> PlaceAt(uint64_t address, const GuestMemory& memory, const Window& wi
   return reinterpret_cast<T*>(host);
 }
 
+// vCPUs of the snapshot that the machine has no more; and where the guest has clock areas for them, which
+// nobody will read.
+Result<std::vector<uint64_t>> LeaveOut(const snapshot::Ring3State& ring3, int first) {
+  std::vector<uint64_t> areas;
+  for (int index = first; index < ring3.vcpus_size(); ++index) {
+    const snapshot::Ring3Vcpu& vcpu = ring3.vcpus(index);
+    if (vcpu.up()) return Error{EINVAL, "vCPU " + std::to_string(index) + " is on, and can't be left out"};
+    areas.push_back(vcpu.vcpu_info() + offsetof(VcpuInfo, time));
+    areas.push_back(Window::PhysicalOf(kSharedInfoOffset) + offsetof(SharedInfo, vcpu_info) +
+                    static_cast<uint64_t>(index) * sizeof(VcpuInfo) + offsetof(VcpuInfo, time));
+  }
+  return areas;
+}
+
 }  // namespace
 
 Result<> SaveState(const GuestMemory& memory, const Window& window, const Clock& clock,
@@ -64,7 +82,7 @@ Result<> RestoreState(const snapshot::MachineState& state, const GuestMemory& me
                       Clock& clock, EventChannels& events, VcpuSet& vcpus) {
   const snapshot::Ring3State& ring3 = state.ring3();
   const auto count = static_cast<int>(vcpus.runners().size());
-  if (!state.has_ring3() || state.vcpus_size() != count || ring3.vcpus_size() != count) {
+  if (!state.has_ring3() || state.vcpus_size() < count || ring3.vcpus_size() != state.vcpus_size()) {
     return Error{EINVAL, "no state of " + std::to_string(count) + " vCPUs of the ring3 platform"};
   }
   if (ring3.monitor_hash() != MonitorHash()) {
@@ -73,9 +91,12 @@ Result<> RestoreState(const snapshot::MachineState& state, const GuestMemory& me
   }
   constexpr uint64_t kLatest = uint64_t{1} << 62;  // 146 years
   if (ring3.system_time_ns() > kLatest) return Error{EINVAL, "system time beyond all time"};
+  HMVM_TRY_ASSIGN(const std::vector<uint64_t> left_out, LeaveOut(ring3, count));
+  window.Adapt(memory);
   HMVM_TRY(events.Restore(ring3));
   clock.GoOnFrom(ring3.system_time_ns());
   for (const uint64_t address : ring3.clock_areas()) {
+    if (std::ranges::find(left_out, address) != left_out.end()) continue;
     HMVM_TRY_ASSIGN(PvclockTime* const area, PlaceAt<PvclockTime>(address, memory, window, "clock area"));
     clock.Publish(area, /*after_pause=*/true);
   }

@@ -61,9 +61,13 @@ uint64_t RoundUp(uint64_t value, uint64_t unit) { return (value + unit - 1) / un
 
 uint64_t PhysicalOfTable(uint64_t index) { return Window::PhysicalOf(kTablesOffset + index * kPageSize); }
 
-uint64_t FramesOf(const GuestMemory& memory) {
-  const GuestMemory::Region& last = memory.regions().back();
-  return (last.start.value + last.host.size()) / kPageSize;
+uint64_t FramesOf(std::span<const GuestMemory::Region> regions) {
+  return (regions.back().start.value + regions.back().host.size()) / kPageSize;
+}
+// One beyond the highest frame that memory may ever have.
+uint64_t ReachOf(const GuestMemory& memory) {
+  return memory.region_bytes() == 0 ? FramesOf(memory.regions())
+                                    : (kHighRamStart + memory.region_bytes()) / kPageSize;
 }
 
 }  // namespace
@@ -75,10 +79,12 @@ Result<Window> Window::Create(const GuestMemory& memory, uint32_t vcpus) {
 }
 
 Result<Window> Window::CreateUnfilled(const GuestMemory& memory, uint32_t vcpus) {
-  const uint64_t frames = FramesOf(memory);
-  const uint64_t bytes = RoundUp(kM2pOffset + frames * (sizeof(uint64_t) + 1), kLargePage);
+  // What is added later needs no M2P: Linux takes frames beyond it for what they are.
+  const uint64_t frames = FramesOf(memory.booted_regions());
+  const uint64_t reach = ReachOf(memory);
+  const uint64_t bytes = RoundUp(kM2pOffset + frames * sizeof(uint64_t) + reach, kLargePage);
   if (bytes > std::min(kWindowMax, kGigabyte) ||
-      RoundUp(frames * kPageSize, kGigabyte) / kGigabyte > kMaxDirectLevel2) {
+      RoundUp(reach * kPageSize, kGigabyte) / kGigabyte > kMaxDirectLevel2) {
     return Error{EINVAL, "the ring3 platform takes at most 220 GiB of guest memory"};
   }
   const std::span<const std::byte> image = MonitorImage();
@@ -99,7 +105,8 @@ void Window::Fill(const GuestMemory& memory) const {
   const std::span<const std::byte> image = MonitorImage();
   std::memcpy(At(0), image.data(), kBlockOffset);
   BuildM2p(memory);
-  BuildViews(memory);
+  BuildViews();
+  BuildDirectMap(memory);
   for (uint32_t vcpu = 0; vcpu < vcpus(); ++vcpu) {
     // The code in a block reaches its own data relative to rip: a copy of the image's block serves each vCPU.
     std::memcpy(At(BlockOffset(vcpu)), image.data() + kBlockOffset, image.size() - kBlockOffset);
@@ -107,6 +114,14 @@ void Window::Fill(const GuestMemory& memory) const {
     BuildRing0(vcpu, /*of_user=*/false);
     BuildRing0(vcpu, /*of_user=*/true);
     BuildCpu(vcpu, vcpus(), memory);
+  }
+}
+
+void Window::Adapt(const GuestMemory& memory) const {
+  BuildDirectMap(memory);
+  for (uint32_t vcpu = 0; vcpu < vcpus(); ++vcpu) {
+    cpu(vcpu).vcpus = vcpus();
+    cpu(vcpu).frames = FramesOf(memory.regions());
   }
 }
 
@@ -144,14 +159,14 @@ void Window::SetPageType(uint64_t frame, uint8_t level) const {
 void Window::BuildM2p(const GuestMemory& memory) const {
   // SAFETY: kM2pOffset is page aligned and Create() made room for frames_ entries.
   const std::span m2p(reinterpret_cast<uint64_t*>(At(kM2pOffset)), frames_);
-  if (memory.regions().size() > 1) std::ranges::fill(m2p, kInvalidFrame);
-  for (const GuestMemory::Region& region : memory.regions()) {
+  if (memory.booted_regions().size() > 1) std::ranges::fill(m2p, kInvalidFrame);
+  for (const GuestMemory::Region& region : memory.booted_regions()) {
     const uint64_t first = region.start.value / kPageSize;
     for (uint64_t i = 0; i < region.host.size() / kPageSize; ++i) m2p[first + i] = first + i;
   }
 }
 
-void Window::BuildViews(const GuestMemory& memory) const {
+void Window::BuildViews() const {
   TableAt(kKernelLevel3)[0] = PhysicalOfTable(kKernelLevel2) | kTable;
   uint64_t* const kernel = TableAt(kKernelLevel2);
   kernel[0] = PhysicalOfTable(kKernelImage) | kTable;
@@ -171,7 +186,9 @@ void Window::BuildViews(const GuestMemory& memory) const {
   for (uint64_t offset = 0; offset < kBlockOffset; offset += kPageSize) {
     TableAt(kKernelImage)[offset / kPageSize] = PhysicalOf(offset) | kUserCode;
   }
+}
 
+void Window::BuildDirectMap(const GuestMemory& memory) const {
   for (const GuestMemory::Region& region : memory.regions()) {
     const uint64_t end = RoundUp(region.start.value + region.host.size(), kLargePage);
     for (uint64_t address = region.start.value; address < end; address += kLargePage) {
@@ -283,7 +300,7 @@ void Window::BuildCpu(uint32_t vcpu, uint32_t vcpus, const GuestMemory& memory) 
   data.vcpus = vcpus;
   data.low_frames = memory.regions()[0].host.size() / kPageSize;
   data.high_start = kHighRamStart / kPageSize;
-  data.frames = frames_;
+  data.frames = FramesOf(memory.regions());
   data.page_types = AddressOf(page_types_offset());
   data.direct_map = kDirectMapBase;
   data.kernel_view = kernel_view();

@@ -22,6 +22,8 @@ class Window {
   static Result<Window> Create(const GuestMemory& memory, uint32_t vcpus);
   // The same, but its memory is left to be filled with what it was in another machine like this one.
   static Result<Window> CreateUnfilled(const GuestMemory& memory, uint32_t vcpus);
+  // For a guest that goes on with more memory, or fewer vCPUs, than it was saved with; before it runs.
+  void Adapt(const GuestMemory& memory) const;
   // Puts it into the guest's address space.
   Result<> AddTo(const Vm& vm) const;
 
@@ -41,7 +43,7 @@ class Window {
   uint64_t kernel_view() const;
   uint64_t kernel_direct_map() const;
 
-  uint64_t frames() const { return frames_; }  // one beyond the highest frame of RAM
+  uint64_t frames() const { return frames_; }  // one beyond the highest frame of RAM that the guest boots with
   uint64_t page_types_offset() const { return kM2pOffset + frames_ * sizeof(uint64_t); }
   void SetPageType(uint64_t frame, uint8_t level) const;
 
@@ -63,7 +65,8 @@ class Window {
   std::byte* At(uint64_t offset) const { return mapping_.data() + offset; }
   uint64_t* TableAt(uint64_t index) const;  // the page-table page `index` of the window
   void BuildM2p(const GuestMemory& memory) const;
-  void BuildViews(const GuestMemory& memory) const;
+  void BuildViews() const;
+  void BuildDirectMap(const GuestMemory& memory) const;
   void MapBlock(uint64_t block) const;
   void BuildRing0(uint32_t vcpu, bool of_user) const;
   void BuildCpu(uint32_t vcpu, uint32_t vcpus, const GuestMemory& memory) const;

@@ -87,8 +87,9 @@ class FakeInterrupt : public Interrupt {
 // Guest memory, queues for all of a device's, and the activation between them.
 class FakeMachine {
  public:
-  explicit FakeMachine(uint64_t memory_bytes = 16 << 20)
-      : memory(*GuestMemory::Create(memory_bytes)), heap(memory) {}
+  explicit FakeMachine(uint64_t memory_bytes = 16 << 20,
+                       GuestMemory::Added added = {.bytes = 0, .region_bytes = 0})
+      : memory(*GuestMemory::Create(memory_bytes, added)), heap(memory) {}
 
   // Resets the device and activates it on fresh rings with these features (kCommonFeatures for most).
   Result<> Activate(VirtioDevice& device, uint64_t features);
