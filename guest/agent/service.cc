@@ -36,7 +36,8 @@ void AgentService::Register(TtrpcServer& server) {
                                                              respond(std::move(response));
                                                            });
   server.Handle<v1::PersonaliseRequest, v1::Empty>(
-      kService, "Personalise", [this](const auto& request, auto respond) { respond(Personalise(request)); });
+      kService, "Personalise",
+      [this](const auto& request, auto respond) { Personalise(request, std::move(respond)); });
   server.Handle<v1::Empty, v1::Empty>(kService, "Freeze",
                                       [this](const auto&, auto respond) { respond(Freeze()); });
   server.Handle<v1::Empty, v1::Empty>(kService, "Thaw",
@@ -84,16 +85,27 @@ Result<v1::DescribeResponse> AgentService::Describe() const {
   return response;
 }
 
-Result<v1::Empty> AgentService::Personalise(const v1::PersonaliseRequest& request) {
+void AgentService::Personalise(const v1::PersonaliseRequest& request, Respond<v1::Empty> respond) {
+  if (const auto own = TakeIdentity(request); !own.has_value()) return respond(own.error());
+  const auto awaited =
+      added_memory_.Await(request.added_memory_bytes(), [this, respond](const Result<>& there) {
+        if (!there.has_value()) return respond(there.error());
+        respond(Thaw());
+      });
+  if (!awaited.has_value()) respond(awaited.error());
+}
+
+Result<> AgentService::TakeIdentity(const v1::PersonaliseRequest& request) {
   const Identity identity = {.hostname = request.hostname(), .machine_id = request.machine_id()};
   if (!IsMachineId(identity.machine_id)) return Error{EINVAL, "machine id that is no 32 hex digits"};
   HMVM_TRY(AddEntropy(std::as_bytes(std::span(request.entropy()))));
   machine_id_ = identity.machine_id;
   HMVM_TRY(SetHostname(identity.hostname, UniqueFd()));
-  if (containers_.empty()) return v1::Empty();
+  HMVM_TRY(BringUpProcessors(request.cpus()));
+  if (containers_.empty()) return {};
   streams_.Forget();
   for (const auto& [id, container] : containers_) HMVM_TRY(container->Adopt(identity));
-  return Thaw();
+  return {};
 }
 
 Result<v1::Empty> AgentService::Freeze() {

@@ -7,6 +7,7 @@
 
 #include "base/event_loop.h"
 #include "base/ttrpc/server.h"
+#include "guest/agent/added_memory.h"
 #include "guest/agent/container.h"
 #include "guest/agent/streams.h"
 #include "guest/api/agent.pb.h"
@@ -18,7 +19,7 @@ class AgentService {
  public:
   // `power_off` is called once somebody asks for it, after the answer.
   AgentService(EventLoop& loop, StreamRegistry& streams, std::function<void()> power_off)
-      : loop_(loop), streams_(streams), power_off_(std::move(power_off)) {}
+      : loop_(loop), streams_(streams), power_off_(std::move(power_off)), added_memory_(loop) {}
 
   void Register(TtrpcServer& server);
   // Makes what each container needs before anybody asks for one, so that a guest that goes on from a template
@@ -35,7 +36,8 @@ class AgentService {
   using Respond = TtrpcServer::Responder<Response>;
 
   Result<v1::DescribeResponse> Describe() const;
-  Result<v1::Empty> Personalise(const v1::PersonaliseRequest& request);
+  void Personalise(const v1::PersonaliseRequest& request, Respond<v1::Empty> respond);
+  Result<> TakeIdentity(const v1::PersonaliseRequest& request);
   Result<v1::Empty> Freeze();
   Result<v1::Empty> Thaw();
   Result<v1::CreateContainerResponse> CreateContainer(const v1::CreateContainerRequest& request);
@@ -53,6 +55,7 @@ class AgentService {
   EventLoop& loop_;
   StreamRegistry& streams_;
   std::function<void()> power_off_;
+  AddedMemory added_memory_;
   CgroupMaker cgroups_;
   std::string machine_id_;  // empty before the first Personalise
   std::map<std::string, std::unique_ptr<Container>> containers_;

@@ -102,6 +102,16 @@ void CutPower() {
   ::reboot(RB_POWER_OFF);
 }
 
+Result<> BringUpProcessors(uint32_t count) {
+  for (uint32_t processor = 1; processor < count; ++processor) {
+    const std::string name = "/sys/devices/system/cpu/cpu" + std::to_string(processor) + "/online";
+    HMVM_TRY_ASSIGN(const UniqueFd online, OpenFile(name, O_WRONLY));
+    const auto written = WriteAll(online.get(), "1");
+    if (!written.has_value()) return Wrap("'" + name + "'", written.error());
+  }
+  return {};
+}
+
 uint64_t MemoryTotalBytes() {
   const std::string meminfo = ReadFile("/proc/meminfo").value_or("");  // begins "MemTotal:     123 kB"
   return std::strtoull(meminfo.c_str() + std::min(meminfo.size(), meminfo.find(':') + 1), nullptr, 10) * 1024;

@@ -19,4 +19,7 @@ void CutPower();
 // Of this guest: MemTotal; 0 where /proc can't be read.
 uint64_t MemoryTotalBytes();
 
+// Puts the first `count` processors online, those that are not.
+Result<> BringUpProcessors(uint32_t count);
+
 }  // namespace hmvm::agent
