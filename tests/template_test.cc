@@ -62,20 +62,122 @@ TEST_F(TemplateTest, NoTwoContainersOfATemplateAreAlike) {
   EXPECT_EQ(Templates().size(), 1u);
 }
 
-TEST_F(TemplateTest, EachSizeHasItsOwnAndTheGuestHasWhatWasAskedFor) {
-  const std::string line = "nproc; awk '/MemTotal/ {print int($2 / 1024)}' /proc/meminfo";
-  std::string first, second;
-  for (std::string* output : {&first, &second}) {
-    *output = RunContainer({"--cpus", "2", "-m", "192m"}, {"sh", "-c", line}).out;
-  }
-  const std::string booted =
-      RunContainer({"--cpus", "2", "-m", "192m", "--no-template"}, {"sh", "-c", line}).out;
+// What a guest says of its processors: how many, by system calls, by the kernel's lists, and that each works.
+constexpr char kProcessors[] =
+    "nproc; grep -c ^processor /proc/cpuinfo; cat /sys/devices/system/cpu/online; "
+    "for cpu in $(seq 0 $(($(nproc) - 1))); do taskset -c $cpu sh -c 'cut -d\" \" -f39 /proc/self/stat'; "
+    "done";
 
-  EXPECT_EQ(first, booted);
-  EXPECT_EQ(second, booted);
+TEST_F(TemplateTest, OneServesAllNumbersOfProcessors) {
+  EXPECT_EQ(RunContainer({}, {"sh", "-c", kProcessors}).out, "1\n1\n0\n0\n");
+  EXPECT_EQ(RunContainer({"--cpus", "2"}, {"sh", "-c", kProcessors}).out, "2\n2\n0-1\n0\n1\n");
+  EXPECT_EQ(RunContainer({"--cpus", "1.5"}, {"nproc"}).out, "2\n");
+  EXPECT_EQ(RunContainer({"--cpus", "2", "--no-template"}, {"sh", "-c", kProcessors}).out,
+            "2\n2\n0-1\n0\n1\n");
+
+  EXPECT_EQ(Templates().size(), 1u);
+}
+
+// The guest's kernel knows of processors that a container has not asked for.
+TEST_F(TemplateTest, AProcessorThatWasNotAskedForIsOutOfReach) {
+  const Outcome outcome =
+      RunContainer({"--privileged"}, {"sh", "-c", "echo 1 > /sys/devices/system/cpu/cpu1/online; nproc"});
+
+  EXPECT_EQ(outcome.out, "1\n") << Describe(outcome);
+  EXPECT_THAT(outcome.err, HasSubstr("No such device"));
+}
+
+TEST_F(TemplateTest, SnapshotsAndForksHaveTheProcessorsOfTheContainer) {
+  sandbox_->MustHmvm({"run", "-d", "--name", "two", "--cpus", "2", "busybox", "sleep", "1000"});
+  sandbox_->MustHmvm({"snapshot", "create", "two", "of-two"});
+  const std::string restored = sandbox_->MustHmvm({"restore", "of-two"});
+  const std::string fork = sandbox_->MustHmvm({"fork", "two"});
+
+  for (const std::string& container : {std::string("two"), restored, fork}) {
+    EXPECT_EQ(sandbox_->MustHmvm({"exec", container, "sh", "-c", kProcessors}), "2\n2\n0-1\n0\n1");
+  }
+
+  for (const std::string& container : {std::string("two"), restored, fork})
+    sandbox_->MustHmvm({"rm", "-f", container});
+  sandbox_->MustHmvm({"snapshot", "rm", "of-two"});
+}
+
+// MemTotal in MiB, which is without what the kernel keeps from its boot on.
+constexpr char kMemTotal[] = "awk '/MemTotal/ {print int($2 / 1024)}' /proc/meminfo";
+
+TEST_F(TemplateTest, OneServesAllSizesOfMemory) {
+  const int base = std::stoi(RunContainer({}, {"sh", "-c", kMemTotal}).out);
+  for (const int mib : {258, 384, 512, 1024, 2048}) {
+    const Outcome outcome = RunContainer({"-m", std::to_string(mib) + "m"}, {"sh", "-c", kMemTotal});
+    EXPECT_NEAR(std::stoi("0" + outcome.out), base + mib - 256, 1) << mib << Describe(outcome);
+  }
+  EXPECT_EQ(Templates().size(), 1u);
+  EXPECT_EQ(Templates()[0]["memory_mib"], 256);
+
+  const std::string small = RunContainer({"-m", "192m"}, {"sh", "-c", kMemTotal}).out;
+  EXPECT_EQ(small, RunContainer({"-m", "192m", "--no-template"}, {"sh", "-c", kMemTotal}).out);
+  EXPECT_EQ(Templates().size(), 2u);
+}
+
+TEST_F(TemplateTest, OneOfTheExactSizeIsTakenWhereThereIsOne) {
+  sandbox_->MustHmvm({"template", "build", "--cpus", "2", "-m", "384m"});
+  const std::string line = std::string("nproc; ") + kMemTotal;
+
+  const std::string exact = RunContainer({"--cpus", "2", "-m", "384m"}, {"sh", "-c", line}).out;
+
+  EXPECT_EQ(exact, RunContainer({"--cpus", "2", "-m", "384m", "--no-template"}, {"sh", "-c", line}).out);
   ASSERT_EQ(Templates().size(), 1u);
-  EXPECT_EQ(Templates()[0]["cpus"], 2);
-  EXPECT_EQ(Templates()[0]["memory_mib"], 192);
+  EXPECT_EQ(Templates()[0]["grows"], false);
+  EXPECT_EQ(Templates()[0]["memory_mib"], 384);
+}
+
+// 700 of 1024 MiB written and read again.
+TEST_F(TemplateTest, AddedMemoryHoldsWhatIsWrittenToIt) {
+  const std::string program =
+      "dd if=/dev/urandom of=/dev/shm/part bs=1M count=50 2>/dev/null; "
+      "for i in $(seq 1 13); do cp /dev/shm/part /tmp/$i; done; md5sum /dev/shm/part /tmp/* | cut -c1-32 | "
+      "sort -u | wc -l";
+
+  EXPECT_EQ(RunContainer({"-m", "1g"}, {"sh", "-c", program}).out, "1\n");
+}
+
+TEST_F(TemplateTest, BeyondTheAddedMemoryAContainerIsKilledInItsGuest) {
+  const std::string program = "head -c 1000m /dev/zero | tail -c 990m >/dev/null";
+  sandbox_->MustHmvm({"run", "-d", "--name", "large", "-m", "512m", "busybox", "sh", "-c", program});
+  sandbox_->MustHmvm({"wait", "large"});
+
+  const auto inspected = nlohmann::json::parse(sandbox_->MustHmvm({"inspect", "large"}));
+
+  EXPECT_EQ(inspected[0]["oom_killed"], true) << inspected.dump();
+  sandbox_->MustHmvm({"rm", "large"});
+}
+
+// What lies in added memory is in full snapshots, in diffs, and in the copies of a fork.
+TEST_F(TemplateTest, AddedMemoryGoesIntoSnapshots) {
+  sandbox_->MustHmvm({"run", "-d", "--name", "origin", "-m", "768m", "busybox", "sh", "-c",
+                      "head -c 400m /dev/urandom > /tmp/first; sleep 1000"});
+  const auto sum = [](const std::string& container, const std::string& file) {
+    return sandbox_->MustHmvm({"exec", container, "md5sum", file});
+  };
+  WaitUntil([] {
+    return sandbox_->MustHmvm({"exec", "origin", "stat", "-c", "%s", "/tmp/first"}) == "419430400";
+  });
+  sandbox_->MustHmvm({"snapshot", "create", "origin", "full"});
+  sandbox_->MustHmvm({"exec", "origin", "sh", "-c", "head -c 50m /dev/urandom > /tmp/second"});
+  sandbox_->MustHmvm({"snapshot", "create", "--diff-of", "full", "origin", "diff"});
+  const std::string fork = sandbox_->MustHmvm({"fork", "origin"});
+  const std::string restored = sandbox_->MustHmvm({"restore", "diff"});
+
+  for (const std::string& container : {fork, restored}) {
+    for (const char* file : {"/tmp/first", "/tmp/second"})
+      EXPECT_EQ(sum(container, file), sum("origin", file));
+    EXPECT_EQ(sandbox_->MustHmvm({"exec", container, "sh", "-c", kMemTotal}),
+              sandbox_->MustHmvm({"exec", "origin", "sh", "-c", kMemTotal}));
+  }
+
+  for (const std::string& container : {std::string("origin"), fork, restored})
+    sandbox_->MustHmvm({"rm", "-f", container});
+  sandbox_->MustHmvm({"snapshot", "rm", "diff", "full"});
 }
 
 TEST_F(TemplateTest, DamagedMemoryIsToldAndTheNextRunHasATemplateAgain) {

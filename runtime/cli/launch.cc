@@ -171,13 +171,30 @@ Result<MachineFiles> OpenMachineFiles(const ContainerConfig& config, const Insta
 
 namespace {
 
-// Nothing when somebody was quick to remove what has just been built.
-Result<std::optional<TemplateFiles>> OpenOrBuild(const TemplateStore& store, const TemplateKey& key,
-                                                 const BuildGuard& guard) {
-  auto found = store.Open(key);
-  if (!found.has_value() || found->has_value()) return found;
-  HMVM_TRY(BuildTemplate(store, key, guard));
-  return store.Open(key);
+struct OpenTemplate {
+  TemplateKey key;
+  TemplateFiles files;
+};
+
+// One of the exact size, where somebody has built one: it is faster. Else the one that grows, built if need
+// be. Nothing when somebody was quick to remove what has just been built.
+Result<std::optional<OpenTemplate>> OpenOrBuild(const TemplateStore& store, const TemplateMachine& exact,
+                                                const BuildGuard& guard) {
+  const TemplateMachine growing = GrowingMachine(exact).value_or(exact);
+  const bool needs_to_grow = growing.cpus != exact.cpus || growing.memory_mib != exact.memory_mib;
+  if (needs_to_grow) {
+    HMVM_TRY_ASSIGN(TemplateKey key, MakeTemplateKey(exact));
+    HMVM_TRY_ASSIGN(auto found, store.Open(key));
+    if (found.has_value()) return OpenTemplate{std::move(key), std::move(*found)};
+  }
+  HMVM_TRY_ASSIGN(TemplateKey key, MakeTemplateKey(growing));
+  HMVM_TRY_ASSIGN(auto found, store.Open(key));
+  if (!found.has_value()) {
+    HMVM_TRY(BuildTemplate(store, key, guard));
+    HMVM_TRY_ASSIGN(found, store.Open(key));
+  }
+  if (!found.has_value()) return std::optional<OpenTemplate>();
+  return OpenTemplate{std::move(key), std::move(*found)};
 }
 
 }  // namespace
@@ -187,22 +204,30 @@ void AddTemplate(const Folders& folders, const ContainerConfig& config, const In
   if (config.no_template) return;
   const TemplateStore store(folders.templates());
   auto found = [&]() -> Result<> {
-    HMVM_TRY_ASSIGN(const TemplateKey key, MakeTemplateKey({.vmm_program = installation.vmm_program,
-                                                            .kernel = config.kernel,
-                                                            .initramfs = installation.initramfs,
-                                                            .platform = config.platform,
-                                                            .cpus = config.cpus,
-                                                            .memory_mib = MemoryMib(config.memory_bytes)}));
-    HMVM_TRY_ASSIGN(
-        auto snapshot,
-        OpenOrBuild(store, key, {.required = config.require_guard, .audit_folder = folders.audit()}));
-    if (!snapshot.has_value()) return {};
-    const int memory = snapshot->memory.get();
-    files.snapshot.emplace().state = std::move(snapshot->machine);
-    files.snapshot->memory.push_back(std::move(snapshot->memory));
+    const uint32_t memory_mib = MemoryMib(config.memory_bytes);
+    HMVM_TRY_ASSIGN(auto found,
+                    OpenOrBuild(store,
+                                {.vmm_program = installation.vmm_program,
+                                 .kernel = config.kernel,
+                                 .initramfs = installation.initramfs,
+                                 .platform = config.platform,
+                                 .cpus = config.cpus,
+                                 .memory_mib = memory_mib},
+                                {.required = config.require_guard, .audit_folder = folders.audit()}));
+    if (!found.has_value()) return {};
+    const TemplateKey& key = found->key;
+    TemplateFiles& snapshot = found->files;
+    const int memory = snapshot.memory.get();
+    files.snapshot.emplace().state = std::move(snapshot.machine);
+    files.snapshot->memory.push_back(std::move(snapshot.memory));
+    if (key.machine.grows) {
+      files.snapshot->cpus = config.cpus;
+      files.snapshot->memory_mib = memory_mib;
+      files.snapshot->added_bytes = AddedMemoryBytes(key.machine, memory_mib);
+    }
     files.snapshot->known_whole = [store, id = key.id, memory] { return store.IsKnownWhole(id, memory); };
     files.snapshot->note_whole = [store, id = key.id, memory] { store.NoteWhole(id, memory); };
-    files.snapshot->working_set = std::move(snapshot->working_set);
+    files.snapshot->working_set = std::move(snapshot.working_set);
     if (!files.snapshot->working_set.valid()) {
       files.snapshot->keep_working_set = [store, id = key.id](const std::string& working_set) {
         store.KeepWorkingSet(id, working_set);

@@ -24,6 +24,7 @@ ordered_json Details(const TemplateInfo& info) {
           {"platform", info.machine.platform},
           {"cpus", info.machine.cpus},
           {"memory_mib", info.machine.memory_mib},
+          {"grows", info.machine.grows},
           {"disk_bytes", info.disk_bytes},
           {"built_unix_ns", info.built_unix_ns},
           {"used_unix_ns", info.used_unix_ns},
@@ -50,12 +51,16 @@ Result<int> Execute(const Folders& folders, const TemplateBuildOptions& options)
   HMVM_TRY_ASSIGN(const Installation installation, Installation::Find());
   const std::string kernel =
       options.kernel.empty() ? installation.kernel : std::filesystem::absolute(options.kernel).string();
-  HMVM_TRY_ASSIGN(const TemplateKey key, MakeTemplateKey({.vmm_program = installation.vmm_program,
-                                                          .kernel = kernel,
-                                                          .initramfs = installation.initramfs,
-                                                          .platform = options.platform,
-                                                          .cpus = options.cpus,
-                                                          .memory_mib = MemoryMib(options.memory_bytes)}));
+  const TemplateMachine exact = {.vmm_program = installation.vmm_program,
+                                 .kernel = kernel,
+                                 .initramfs = installation.initramfs,
+                                 .platform = options.platform,
+                                 .cpus = options.cpus,
+                                 .memory_mib = MemoryMib(options.memory_bytes)};
+  // The size that one which grows has anyway is no reason for another.
+  const TemplateMachine growing = GrowingMachine(exact).value_or(exact);
+  const bool same = growing.cpus == exact.cpus && growing.memory_mib == exact.memory_mib;
+  HMVM_TRY_ASSIGN(const TemplateKey key, MakeTemplateKey(same ? growing : exact));
   const BuildGuard guard = {.required = false, .audit_folder = folders.audit()};
   if (auto built = BuildTemplate(TemplateStore(folders.templates()), key, guard); !built.has_value()) {
     if (built.error().code == EAGAIN) return Error{0, "another process is building a template: try again"};
@@ -73,8 +78,9 @@ Result<int> Execute(const Folders& folders, const TemplateLsOptions& options) {
   for (const TemplateInfo& info : infos) {
     ids += info.id.substr(0, kShortId) + "\n";
     list.push_back(Details(info));
-    table.Add({info.id.substr(0, kShortId), std::to_string(info.machine.cpus),
-               FormatSize(uint64_t{info.machine.memory_mib} << 20), info.machine.platform,
+    const char* const more = info.machine.grows ? " or more" : "";
+    table.Add({info.id.substr(0, kShortId), std::to_string(info.machine.cpus) + more,
+               FormatSize(uint64_t{info.machine.memory_mib} << 20) + more, info.machine.platform,
                Age(info.built_unix_ns) + " ago", Age(info.used_unix_ns) + " ago", FormatSize(info.disk_bytes),
                info.stale ? "stale" : "current"});
   }

@@ -20,6 +20,7 @@ constexpr int kNotFound = 127;
 constexpr std::chrono::seconds kLastWordsTime{3};
 // A guest that goes on from a template answers in milliseconds, or never.
 constexpr std::chrono::seconds kRestoreTime{20};
+constexpr std::chrono::seconds kPlugTimeOfGib{1};  // where memory is added; tenths of it at most
 
 agent::v1::Resources MakeAgentResources(const ContainerConfig& config) {
   const Resources& wanted = config.resources;
@@ -148,8 +149,14 @@ void ContainerRun::PostOutcome(Outcome outcome) {
 ContainerRun::Outcome ContainerRun::DriveFirstProcess() {
   const ContainerConfig& config = options_.config;
   if (options_.resumed.has_value()) return Resume();
-  const auto patience = restored_ ? TtrpcClient::Timeout(kRestoreTime) : std::nullopt;
-  if (auto own = agent_->Personalise(NewPersonality(config.hostname), patience); !own.has_value()) {
+  auto patience = restored_ ? TtrpcClient::Timeout(kRestoreTime) : std::nullopt;
+  agent::v1::PersonaliseRequest personality = NewPersonality(config.hostname);
+  if (restored_) {
+    personality.set_cpus(files_.snapshot->cpus);
+    personality.set_added_memory_bytes(files_.snapshot->added_bytes);
+    *patience += kPlugTimeOfGib * static_cast<int>(files_.snapshot->added_bytes >> 30);
+  }
+  if (auto own = agent_->Personalise(personality, patience); !own.has_value()) {
     Outcome outcome = FailedBy(Wrap("give the guest its identity", own.error()));
     outcome.restore_failed = restored_;
     return outcome;

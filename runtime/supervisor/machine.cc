@@ -134,6 +134,10 @@ Result<std::unique_ptr<Machine>> Machine::Start(EventLoop& loop, const std::stri
         options.fds.emplace_back(snapshot.memory[i].get(), number);
       }
       options.arguments.push_back(std::move(memory));
+      if (snapshot.cpus != 0) options.arguments.push_back("--cpus=" + std::to_string(snapshot.cpus));
+      if (snapshot.memory_mib != 0) {
+        options.arguments.push_back("--memory_mib=" + std::to_string(snapshot.memory_mib));
+      }
       if (snapshot.known_whole()) options.arguments.push_back("--memory_verified");
       if (snapshot.working_set.valid()) give("--working_set=", snapshot.working_set, kWorkingSetFd);
     }

@@ -34,6 +34,12 @@ struct MachineSnapshot {
   std::function<void(const std::string& working_set)> keep_working_set;
   // Of a template that turned out to be of no use: removes it.
   std::function<void()> discard;
+  // Of a template, whose machine may have more: how many processors the container gets. 0: as the snapshot.
+  uint32_t cpus = 0;
+  // ... and how much memory, of which so much is added to what its machine was booted with. 0: as the
+  // snapshot.
+  uint32_t memory_mib = 0;
+  uint64_t added_bytes = 0;
 };
 
 // What a machine is made of, already open.

@@ -27,6 +27,10 @@ namespace {
 // A guest that has not booted by then never will, also where ring 0 is emulated.
 constexpr std::chrono::minutes kPatience{2};
 
+// All processors but the first wait for a container that asks for them. Code stays as several need it, so
+// that the second has nothing to patch.
+constexpr char kRoomCommandLine[] = "maxcpus=1 noreplace-smp";
+
 enum VmmFd { kKernelFd = 3, kInitrdFd, kAgentFd, kControlFd, kFilesFd };
 
 std::string Fd(int number) { return "fd:" + std::to_string(number); }
@@ -51,9 +55,10 @@ class Builder {
     HMVM_TRY_ASSIGN(SocketPair files, MakeSocketPair(SOCK_SEQPACKET));
     log_ = UniqueFd(::memfd_create("vmm.log", MFD_CLOEXEC));
     if (!log_.valid()) return Error{errno, "memfd_create"};
+    const GrowthLimits limits = GrowthLimits::Find();
     Process::Options options = {
         .arguments = {machine.vmm_program, "--kernel=" + Fd(kKernelFd), "--initrd=" + Fd(kInitrdFd),
-                      "--cpus=" + std::to_string(machine.cpus),
+                      "--cpus=" + std::to_string(machine.grows ? limits.cpus : machine.cpus),
                       "--memory_mib=" + std::to_string(machine.memory_mib), "--platform=" + machine.platform,
                       "--disks=none", "--agent=" + Fd(kAgentFd), "--control=" + Fd(kControlFd),
                       "--files=" + Fd(kFilesFd)},
@@ -66,6 +71,10 @@ class Builder {
                 {control.second.get(), kControlFd},
                 {files.second.get(), kFilesFd}},
         .die_with_parent = true};
+    if (machine.grows) {
+      options.arguments.push_back("--memory_limit_mib=" + std::to_string(limits.memory_mib));
+      options.arguments.push_back(std::string("--cmdline=") + kRoomCommandLine);
+    }
     const std::string name = TemplateStore::CellName(id);
     HMVM_TRY_ASSIGN(cell_, Cell::Create(name, {}));
     HMVM_TRY(Guard(name, guard));

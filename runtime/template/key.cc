@@ -2,11 +2,15 @@
 
 #include <cpuid.h>
 #include <sys/stat.h>
+#include <sys/sysinfo.h>
 #include <sys/utsname.h>
 #include <xxhash.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <filesystem>
+
+#include "runtime/container/resources.h"
 
 namespace hmvm {
 namespace {
@@ -50,6 +54,35 @@ std::string HashText(const std::string& text) {
 
 }  // namespace
 
+GrowthLimits GrowthLimits::Find() {
+  // Of the ring3 platform; and the guest keeps memory for each processor.
+  constexpr uint32_t kMostCpus = 8;
+  constexpr uint64_t kMostMib = 256 << 10;
+  struct sysinfo host = {};
+  ::sysinfo(&host);
+  const uint64_t host_mib = uint64_t{host.totalram} * host.mem_unit >> 20;
+  return {.cpus = std::min(kMostCpus, HostProcessors::Find().count),
+          .memory_mib = static_cast<uint32_t>(std::min(kMostMib, host_mib))};
+}
+
+std::optional<TemplateMachine> GrowingMachine(const TemplateMachine& exact) {
+  constexpr uint32_t kMemoryMib = 256;  // of containers that ask for no other size
+  const GrowthLimits limits = GrowthLimits::Find();
+  if (exact.cpus > limits.cpus || exact.memory_mib < kMemoryMib || exact.memory_mib > limits.memory_mib) {
+    return std::nullopt;
+  }
+  TemplateMachine machine = exact;
+  machine.cpus = 1;
+  machine.memory_mib = kMemoryMib;
+  machine.grows = true;
+  return machine;
+}
+
+uint64_t AddedMemoryBytes(const TemplateMachine& machine, uint32_t memory_mib) {
+  constexpr uint64_t kBlockBytes = 2 << 20;  // hmvm-vmm's virtio-mem
+  return ((uint64_t{memory_mib} - machine.memory_mib) << 20) / kBlockBytes * kBlockBytes;
+}
+
 Result<TemplateKey> MakeTemplateKey(const TemplateMachine& machine) {
   TemplateKey key{.machine = machine, .id = {}, .text = {}};
   utsname host = {};
@@ -60,6 +93,7 @@ Result<TemplateKey> MakeTemplateKey(const TemplateMachine& machine) {
   key.text = vmm + kernel + initramfs + Line("platform", machine.platform) +
              Line("cpus", std::to_string(machine.cpus)) +
              Line("memory MiB", std::to_string(machine.memory_mib)) +
+             Line("grows", machine.grows ? std::to_string(GrowthLimits::Find().cpus) + " cpus" : "no") +
              Line("host kernel", std::string(host.release) + " " + host.version) +
              Line("processor", ProcessorText());
   key.id = HashText(key.text);

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 
 #include "base/result.h"
@@ -14,11 +15,27 @@ struct TemplateMachine {
   std::string kernel;
   std::string initramfs;
   std::string platform;     // auto, hardware, ring3
-  uint32_t cpus = 1;        // exactly as many as the container gets, as is the memory: nothing is left to be
-  uint32_t memory_mib = 0;  // plugged after the restore
+  uint32_t cpus = 1;        // running, when the snapshot is taken
+  uint32_t memory_mib = 0;  // which it is booted with
+  // Containers may have more of both: it is booted with room for them.
+  bool grows = false;
 
   bool operator==(const TemplateMachine&) const = default;
 };
+
+// What a machine that grows can become: as many processors as the host has, up to 8, as much memory, up to
+// 256 GiB.
+struct GrowthLimits {
+  uint32_t cpus = 1;
+  uint32_t memory_mib = 0;
+
+  static GrowthLimits Find();
+};
+
+// The machine that grows to the size of `exact`, the same for nearly all sizes; none: its own alone will do.
+std::optional<TemplateMachine> GrowingMachine(const TemplateMachine& exact);
+// How much is added to `machine` for a container of `memory_mib`: whole blocks.
+uint64_t AddedMemoryBytes(const TemplateMachine& machine, uint32_t memory_mib);
 
 struct TemplateKey {
   TemplateMachine machine;

@@ -40,6 +40,32 @@ TEST_F(TemplateKeyTest, SameMachineHasTheSameKey) {
   EXPECT_EQ(IdOf(SmallMachine()).size(), 32u);
 }
 
+TEST_F(TemplateKeyTest, SizesGrowFromOneMachineButForTheSmallest) {
+  TemplateMachine usual = SmallMachine(), large = SmallMachine(), wide = SmallMachine();
+  usual.memory_mib = 256;
+  large.memory_mib = 300;
+  wide.memory_mib = 256;
+  wide.cpus = 1000;
+
+  const TemplateMachine machine = GrowingMachine(usual).value();
+
+  EXPECT_TRUE(machine.grows);
+  EXPECT_NE(IdOf(machine), IdOf(usual));
+  EXPECT_EQ(GrowingMachine(large), machine);
+  EXPECT_EQ(GrowingMachine(SmallMachine()), std::nullopt);
+  EXPECT_EQ(GrowingMachine(wide), std::nullopt);
+}
+
+TEST_F(TemplateKeyTest, MemoryIsAddedInWholeBlocks) {
+  TemplateMachine machine = SmallMachine();
+  machine.memory_mib = 256;
+
+  EXPECT_EQ(AddedMemoryBytes(machine, 256), 0u);
+  EXPECT_EQ(AddedMemoryBytes(machine, 257), 0u);
+  EXPECT_EQ(AddedMemoryBytes(machine, 259), 2u << 20);
+  EXPECT_EQ(AddedMemoryBytes(machine, 65536), (65536ull - 256) << 20);
+}
+
 TEST_F(TemplateKeyTest, EveryPartOfTheMachineCounts) {
   const std::string id = IdOf(SmallMachine());
   TemplateMachine cpus = SmallMachine(), memory = SmallMachine(), platform = SmallMachine(),

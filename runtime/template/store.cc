@@ -41,10 +41,15 @@ int64_t UnixNs(const timespec& time) { return int64_t{time.tv_sec} * 1'000'000'0
 
 std::string Encode(const TemplateKey& key, int64_t built_unix_ns) {
   const TemplateMachine& machine = key.machine;
-  return ordered_json{{"vmm", machine.vmm_program},     {"kernel", machine.kernel},
-                      {"initramfs", machine.initramfs}, {"platform", machine.platform},
-                      {"cpus", machine.cpus},           {"memory_mib", machine.memory_mib},
-                      {"built_unix_ns", built_unix_ns}, {"key", key.text}}
+  return ordered_json{{"vmm", machine.vmm_program},
+                      {"kernel", machine.kernel},
+                      {"initramfs", machine.initramfs},
+                      {"platform", machine.platform},
+                      {"cpus", machine.cpus},
+                      {"memory_mib", machine.memory_mib},
+                      {"grows", machine.grows},
+                      {"built_unix_ns", built_unix_ns},
+                      {"key", key.text}}
              .dump(2, ' ', false, ordered_json::error_handler_t::replace) +
          "\n";
 }
@@ -60,7 +65,8 @@ Result<TemplateInfo> Decode(const std::string& text) {
                     .initramfs = json.at("initramfs").get<std::string>(),
                     .platform = json.at("platform").get<std::string>(),
                     .cpus = static_cast<uint32_t>(number("cpus")),
-                    .memory_mib = static_cast<uint32_t>(number("memory_mib"))};
+                    .memory_mib = static_cast<uint32_t>(number("memory_mib")),
+                    .grows = json.at("grows").get<bool>()};
     info.built_unix_ns = static_cast<int64_t>(number("built_unix_ns"));
   } catch (const nlohmann::json::exception&) {
     return Error{EINVAL, "template.json"};

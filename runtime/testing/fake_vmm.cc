@@ -47,6 +47,7 @@ DEFINE_string(syscalls, "", "");
 DEFINE_string(kvm, "", "");
 DEFINE_uint32(cpus, 0, "");
 DEFINE_uint32(memory_mib, 0, "");
+DEFINE_uint64(memory_limit_mib, 0, "");
 
 namespace hmvm {
 namespace {
