@@ -54,5 +54,24 @@ TEST(GuestMemoryTest, SizeThatIsNotWholePagesIsRefused) {
   EXPECT_FALSE(GuestMemory::Create(4097).has_value());
 }
 
+TEST(GuestMemoryTest, AddedMemoryLiesAt4GiBAndItsRoomIsNoMemory) {
+  constexpr uint64_t kBooted = 8 << 20;
+  constexpr uint64_t kAdded = 2 << 20;
+  const GuestMemory memory = *GuestMemory::Create(kBooted, {.bytes = kAdded, .region_bytes = 1 << 30});
+
+  EXPECT_EQ(memory.booted_regions().size(), 1u);
+  EXPECT_EQ(memory.booted_bytes(), kBooted);
+  EXPECT_EQ(memory.added().size(), kAdded);
+  EXPECT_TRUE(memory.Slice(GuestAddress{kHighRamStart}, kAdded).has_value());
+  EXPECT_FALSE(memory.Slice(GuestAddress{kHighRamStart}, kAdded + 1).has_value());
+  EXPECT_FALSE(memory.Slice(GuestAddress{kHighRamStart + kAdded}, 1).has_value());
+  EXPECT_FALSE(memory.Slice(GuestAddress{kBooted}, 1).has_value());
+}
+
+TEST(GuestMemoryTest, MoreThanThereIsRoomForCannotBeAdded) {
+  EXPECT_FALSE(GuestMemory::Create(1 << 20, {.bytes = 8192, .region_bytes = 4096}).has_value());
+  EXPECT_FALSE(GuestMemory::Create(kLowRamEnd + 4096, {.bytes = 0, .region_bytes = 1 << 30}).has_value());
+}
+
 }  // namespace
 }  // namespace hmvm

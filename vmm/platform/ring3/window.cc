@@ -106,7 +106,7 @@ void Window::Fill(const GuestMemory& memory) const {
   std::memcpy(At(0), image.data(), kBlockOffset);
   BuildM2p(memory);
   BuildViews();
-  BuildDirectMap(memory);
+  BuildDirectMap(memory.regions());
   for (uint32_t vcpu = 0; vcpu < vcpus(); ++vcpu) {
     // The code in a block reaches its own data relative to rip: a copy of the image's block serves each vCPU.
     std::memcpy(At(BlockOffset(vcpu)), image.data() + kBlockOffset, image.size() - kBlockOffset);
@@ -118,7 +118,7 @@ void Window::Fill(const GuestMemory& memory) const {
 }
 
 void Window::Adapt(const GuestMemory& memory) const {
-  BuildDirectMap(memory);
+  BuildDirectMap(memory.regions().subspan(memory.booted_regions().size()));
   for (uint32_t vcpu = 0; vcpu < vcpus(); ++vcpu) {
     cpu(vcpu).vcpus = vcpus();
     cpu(vcpu).frames = FramesOf(memory.regions());
@@ -188,8 +188,8 @@ void Window::BuildViews() const {
   }
 }
 
-void Window::BuildDirectMap(const GuestMemory& memory) const {
-  for (const GuestMemory::Region& region : memory.regions()) {
+void Window::BuildDirectMap(std::span<const GuestMemory::Region> regions) const {
+  for (const GuestMemory::Region& region : regions) {
     const uint64_t end = RoundUp(region.start.value + region.host.size(), kLargePage);
     for (uint64_t address = region.start.value; address < end; address += kLargePage) {
       const uint64_t gigabyte = address / kGigabyte;

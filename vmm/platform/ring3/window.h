@@ -43,7 +43,9 @@ class Window {
   uint64_t kernel_view() const;
   uint64_t kernel_direct_map() const;
 
-  uint64_t frames() const { return frames_; }  // one beyond the highest frame of RAM that the guest boots with
+  uint64_t frames() const {
+    return frames_;
+  }  // one beyond the highest frame of RAM that the guest boots with
   uint64_t page_types_offset() const { return kM2pOffset + frames_ * sizeof(uint64_t); }
   void SetPageType(uint64_t frame, uint8_t level) const;
 
@@ -66,7 +68,7 @@ class Window {
   uint64_t* TableAt(uint64_t index) const;  // the page-table page `index` of the window
   void BuildM2p(const GuestMemory& memory) const;
   void BuildViews() const;
-  void BuildDirectMap(const GuestMemory& memory) const;
+  void BuildDirectMap(std::span<const GuestMemory::Region> regions) const;
   void MapBlock(uint64_t block) const;
   void BuildRing0(uint32_t vcpu, bool of_user) const;
   void BuildCpu(uint32_t vcpu, uint32_t vcpus, const GuestMemory& memory) const;

@@ -160,5 +160,30 @@ TEST_F(WindowTest, BlockOfEachVcpuNamesItsOwnAddresses) {
             window_.exceptions(0, false).breakpoint.rip + stride);
 }
 
+// As a template's machine goes on with more memory, and one vCPU of two.
+TEST(WindowOfGrownGuestTest, DirectMapAndMonitorReachWhatWasAddedAndNoMore) {
+  constexpr uint64_t kAdded = 6 << 20;
+  constexpr uint64_t kRegion = 1 << 30;
+  const GuestMemory before = *GuestMemory::Create(64 << 20, {.bytes = 0, .region_bytes = kRegion});
+  const GuestMemory after = *GuestMemory::Create(64 << 20, {.bytes = kAdded, .region_bytes = kRegion});
+  const Window saved = *Window::Create(before, 2);
+  const Window grown = *Window::CreateUnfilled(after, 1);
+  ASSERT_EQ(grown.bytes().size(), saved.bytes().size());
+  std::ranges::copy(saved.bytes(), grown.bytes().begin());
+
+  grown.Adapt(after);
+
+  EXPECT_EQ(grown.cpu(0).vcpus, 1u);
+  EXPECT_EQ(grown.cpu(0).frames, (kHighRamStart + kAdded) / kPageSize);
+  EXPECT_EQ(grown.page_types_offset(), saved.page_types_offset());
+  uint64_t high_pages = 0;
+  for (const auto& [address, entry] : LeavesBelow(grown, grown.kernel_direct_map(), 3, kDirectMapBase)) {
+    if (address < kDirectMapBase + kHighRamStart) continue;
+    EXPECT_EQ(entry & kEntryAddress, address - kDirectMapBase);
+    ++high_pages;
+  }
+  EXPECT_EQ(high_pages, kAdded >> 21);
+}
+
 }  // namespace
 }  // namespace hmvm::ring3
