@@ -8,8 +8,8 @@
 #include <sstream>
 #include <utility>
 
+#include "base/device_rules.h"
 #include "base/file.h"
-#include "security/device_policy.h"
 
 namespace hmvm {
 namespace {
@@ -266,7 +266,7 @@ Result<Cgroup> Cgroup::Create(const CgroupHierarchies& hierarchies, const std::s
   if (CanHoldUs(hierarchies.version2())) {
     HMVM_TRY(cgroup.MakeVersion2(hierarchies.version2()->path + kParent + "/" + name));
     if (DevicesByVersion2(hierarchies, limits)) {
-      const auto closed = AllowNullDeviceOnly(cgroup.v2_directory());
+      const auto closed = HoldToDeviceRules(cgroup.v2_directory(), std::span(&kNullDevice, 1));
       if (!closed.has_value()) cgroup.device_problem_ = closed.error().Message();
     }
   }

@@ -9,9 +9,9 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "base/device_rules.h"
 #include "base/file.h"
 #include "base/process.h"
-#include "security/device_policy.h"
 
 namespace hmvm {
 namespace {
@@ -292,7 +292,7 @@ TEST_F(Cgroup2KernelTest, ItsProcessesOpenTheNullDeviceAndNoOther) {
   };
   ASSERT_TRUE(opens("/dev/zero"));
 
-  const auto closed = AllowNullDeviceOnly(directory_.get());
+  const auto closed = HoldToDeviceRules(directory_.get(), std::span(&kNullDevice, 1));
 
   if (!closed.has_value()) GTEST_SKIP() << closed.error().Message();
   EXPECT_TRUE(opens("/dev/null"));

@@ -4,7 +4,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <charconv>
+#include <utility>
 
 #include "base/file.h"
 
@@ -58,6 +60,19 @@ Result<> Cgroup::Limit(const Limits& limits) const {
   return {};
 }
 
+Result<> Cgroup::RestrictDevices(std::optional<std::span<const DeviceRule>> allowed) {
+  if (allowed.has_value() && device_program_.valid() && std::ranges::equal(*allowed, device_rules_))
+    return {};
+  UniqueFd program;
+  if (allowed.has_value()) {
+    HMVM_TRY_ASSIGN(program, HoldToDeviceRules(fd(), *allowed));
+    device_rules_.assign(allowed->begin(), allowed->end());
+  }
+  // Beside the new one, so that there is no moment without any.
+  const UniqueFd before = std::exchange(device_program_, std::move(program));
+  return before.valid() ? LiftDeviceRules(fd(), before.get()) : Result<>();
+}
+
 uint64_t Cgroup::OomKills() const {
   const auto events = ReadFile(path_ + "/memory.events");
   return events.has_value() ? KeyedValue(*events, "oom_kill") : 0;
@@ -102,8 +117,9 @@ Result<> Cgroup::Thaw() const { return WriteControl(path_ + "/cgroup.freeze", "0
 
 void Cgroup::Remove() const { ::rmdir(path_.c_str()); }
 
-Result<> CgroupMaker::MakeAhead() {
+Result<> CgroupMaker::MakeAhead(std::span<const DeviceRule> devices) {
   HMVM_TRY_ASSIGN(ahead_, Cgroup::Create(".ahead"));  // no container is called so
+  (void)ahead_->RestrictDevices(devices).has_value();
   return {};
 }
 

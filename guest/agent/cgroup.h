@@ -4,9 +4,11 @@
 
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
+#include "base/device_rules.h"
 #include "base/result.h"
 #include "base/unique_fd.h"
 
@@ -34,6 +36,10 @@ class Cgroup {
 
   Result<> Limit(const Limits& limits) const;
 
+  // Which devices can be made and opened here; none: all, which is how a cgroup begins. Costs nothing where
+  // it is so. EPERM, EINVAL, ENOSYS: the kernel or its configuration does not allow it.
+  Result<> RestrictDevices(std::optional<std::span<const DeviceRule>> allowed);
+
   int fd() const { return directory_.get(); }  // for CLONE_INTO_CGROUP
   // How many processes the kernel has killed here for lack of memory.
   uint64_t OomKills() const;
@@ -52,13 +58,16 @@ class Cgroup {
 
   std::string path_;
   UniqueFd directory_;
+  UniqueFd device_program_;               // none: all devices
+  std::vector<DeviceRule> device_rules_;  // what it was made of
 };
 
 // Makes cgroups, one of them before anybody asks for it: most of what is needed for a container is made in a
-// millisecond, a cgroup in six.
+// millisecond, a cgroup in six, and which devices it may use is a program to be checked by the kernel.
 class CgroupMaker {
  public:
-  Result<> MakeAhead();
+  // For a container that may use `devices`, if the kernel can hold it to that: who makes the container sees.
+  Result<> MakeAhead(std::span<const DeviceRule> devices);
   // The one that was made ahead, whatever it is called, or a new one.
   Result<Cgroup> Make(const std::string& name);
 

@@ -8,6 +8,7 @@
 
 #include "base/escape.h"
 #include "guest/agent/container_root.h"
+#include "guest/agent/guest_devices.h"
 #include "guest/agent/process_list.h"
 #include "guest/agent/system.h"
 
@@ -22,6 +23,19 @@ bool IsFileName(const std::string& id) {
            c == '-' || c == '.';
   };
   return !id.empty() && id.size() <= 128 && id[0] != '.' && std::ranges::all_of(id, allowed);
+}
+
+Result<> HoldToDevices(Cgroup& cgroup, const v1::CreateContainerRequest& request) {
+  if (request.all_devices()) return cgroup.RestrictDevices(std::nullopt);
+  std::vector<DeviceRule> allowed(UsualDevices().begin(), UsualDevices().end());
+  for (const std::string& device : request.devices()) {
+    HMVM_TRY_ASSIGN(allowed.emplace_back(), RuleForGuestDevice(device));
+  }
+  auto held = cgroup.RestrictDevices(allowed);
+  if (!held.has_value()) {
+    held.error().what += " (the guest's kernel needs CONFIG_CGROUP_BPF; without it only --privileged works)";
+  }
+  return held;
 }
 
 Error Busy(const Error& error) { return Error{EBUSY, error.Message()}; }
@@ -57,6 +71,7 @@ Result<std::unique_ptr<Container>> Container::Create(EventLoop& loop, StreamRegi
                                                  .cpu_quota_us = request.resources().cpu_quota_us(),
                                                  .cpu_weight = request.resources().cpu_weight()});
   if (!limited.has_value()) return Busy(limited.error());
+  if (auto held = HoldToDevices(container->cgroup_, request); !held.has_value()) return Busy(held.error());
   auto namespaces = Namespaces::Create(container->cgroup_.fd(), [&] {
     return EnterContainerRoot(container->directory_, request, container->identity_);
   });

@@ -214,6 +214,16 @@ class ContainerTest : public testing::Test {
     return outcome;
   }
 
+  // A line of the shell that makes nodes of devices that are there in every guest, the last of the image's
+  // disk.
+  static constexpr char kMakeNodes[] =
+      "mknod /null c 1 3 && mknod /zero c 1 5 && mknod /kmsg c 1 11 && mknod /disk b ";
+  static std::string Disk() {
+    const std::string number =
+        "/sys/class/block/" + fs::path(agent_->lower_device()).filename().string() + "/dev";
+    return "$(tr : ' ' < " + number + ") && echo made\n";
+  }
+
   Outcome Exec(const std::vector<std::string>& args, const std::string& input = "") {
     static int count = 0;
     const std::string id = "exec" + std::to_string(++count);
@@ -422,10 +432,40 @@ TEST_F(ContainerTest, DevicesOfTheGuestAreThoseAskedFor) {
   request.set_devices(0, "/dev/kmsg");
   ASSERT_TRUE(Create(request).has_value());
 
-  const auto outcome = Run(StartRequest("", {"sh", "-c", "test -c /dev/kmsg && echo there"}));
+  const auto outcome =
+      Run(StartRequest("", {"sh", "-c", "test -c /dev/kmsg && : > /dev/kmsg && echo opened"}));
 
   ASSERT_TRUE(outcome.has_value()) << outcome.error().Message();
-  EXPECT_EQ(outcome->out, "there\n");
+  EXPECT_EQ(outcome->out, "opened\n") << outcome->err;
+}
+
+// As docker does: whoever unpacks an archive may make nodes, but they open nothing of the machine.
+TEST_F(ContainerTest, DevicesThatAContainerMakesCanBeOpenedIfTheyAreTheUsualOnes) {
+  ASSERT_TRUE(Create(CreateRequest()).has_value());
+
+  const auto outcome = Run(StartRequest("", {"sh", "-c", kMakeNodes + Disk() + R"(
+      for node in /null /zero; do (: < $node) && echo $node; done
+      for node in /kmsg /disk; do (: > $node); (: < $node); done)"}));
+
+  ASSERT_TRUE(outcome.has_value()) << outcome.error().Message();
+  EXPECT_EQ(outcome->out, "made\n/null\n/zero\n");
+  std::string refused;
+  for (const char* node : {"create /kmsg", "open /kmsg", "create /disk", "open /disk"}) {
+    refused += std::string("sh: can't ") + node + ": Operation not permitted\n";
+  }
+  EXPECT_EQ(outcome->err, refused);
+}
+
+TEST_F(ContainerTest, AllDevicesOfTheGuestCanBeOpenedWhereTheyAreAskedFor) {
+  v1::CreateContainerRequest request = CreateRequest();
+  request.set_all_devices(true);
+  ASSERT_TRUE(Create(request).has_value());
+
+  const auto outcome = Run(StartRequest(
+      "", {"sh", "-c", kMakeNodes + Disk() + ": > /kmsg && dd if=/disk bs=4k count=1 2>/dev/null | wc -c"}));
+
+  ASSERT_TRUE(outcome.has_value()) << outcome.error().Message();
+  EXPECT_EQ(outcome->out, "made\n4096\n") << outcome->err;
 }
 
 TEST_F(ContainerTest, ReadOnlyRootRefusesWrites) {

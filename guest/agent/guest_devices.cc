@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 
 #include <filesystem>
@@ -16,7 +17,32 @@ namespace fs = std::filesystem;
 
 constexpr char kDev[] = "/dev";
 
+constexpr DeviceRule kUsualDevices[] = {
+    {.access = BPF_DEVCG_ACC_MKNOD},
+    {.type = BPF_DEVCG_DEV_BLOCK, .access = BPF_DEVCG_ACC_MKNOD},
+    kNullDevice,
+    {.major = 1, .minor = 5},  // zero
+    {.major = 1, .minor = 7},  // full
+    {.major = 1, .minor = 8},  // random
+    {.major = 1, .minor = 9},  // urandom
+    {.major = 5, .minor = 0},  // tty
+    {.major = 5, .minor = 1},  // console
+    {.major = 5, .minor = 2},  // ptmx
+    {.major = 136},            // pts
+};
+
 bool IsDevice(const struct stat& status) { return S_ISCHR(status.st_mode) || S_ISBLK(status.st_mode); }
+
+Result<struct stat> FindDevice(const std::string& path) {
+  const fs::path wanted(path);
+  if (!path.starts_with("/dev/") || wanted.lexically_normal() != wanted || wanted.filename().empty()) {
+    return Error{EINVAL, "'" + Escape(path) + "' is no path below /dev"};
+  }
+  struct stat status = {};
+  if (::lstat(path.c_str(), &status) < 0) return Error{errno, "device '" + Escape(path) + "' of the guest"};
+  if (!IsDevice(status)) return Error{ENODEV, "'" + Escape(path) + "' of the guest"};
+  return status;
+}
 
 Result<> MakeLike(int root, const fs::path& path, const struct stat& status) {
   HMVM_TRY_ASSIGN(const UniqueFd folder, EnsureInRoot(root, path.parent_path(), FileKind::kDirectory));
@@ -33,15 +59,17 @@ Result<> MakeLike(int root, const fs::path& path, const struct stat& status) {
 
 }  // namespace
 
+std::span<const DeviceRule> UsualDevices() { return kUsualDevices; }
+
+Result<DeviceRule> RuleForGuestDevice(const std::string& path) {
+  HMVM_TRY_ASSIGN(const struct stat status, FindDevice(path));
+  const uint32_t type = S_ISBLK(status.st_mode) ? BPF_DEVCG_DEV_BLOCK : BPF_DEVCG_DEV_CHAR;
+  return DeviceRule{.type = type, .major = major(status.st_rdev), .minor = minor(status.st_rdev)};
+}
+
 Result<> AddGuestDevice(int root, const std::string& path) {
-  const fs::path wanted(path);
-  if (!path.starts_with("/dev/") || wanted.lexically_normal() != wanted || wanted.filename().empty()) {
-    return Error{EINVAL, "'" + Escape(path) + "' is no path below /dev"};
-  }
-  struct stat status = {};
-  if (::lstat(path.c_str(), &status) < 0) return Error{errno, "device '" + Escape(path) + "' of the guest"};
-  if (!IsDevice(status)) return Error{ENODEV, "'" + Escape(path) + "' of the guest"};
-  return MakeLike(root, wanted, status);
+  HMVM_TRY_ASSIGN(const struct stat status, FindDevice(path));
+  return MakeLike(root, path, status);
 }
 
 Result<> AddGuestDevices(int root) {

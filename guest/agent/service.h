@@ -9,6 +9,7 @@
 #include "base/ttrpc/server.h"
 #include "guest/agent/added_memory.h"
 #include "guest/agent/container.h"
+#include "guest/agent/guest_devices.h"
 #include "guest/agent/streams.h"
 #include "guest/api/agent.pb.h"
 
@@ -24,7 +25,7 @@ class AgentService {
   void Register(TtrpcServer& server);
   // Makes what each container needs before anybody asks for one, so that a guest that goes on from a template
   // has it.
-  Result<> MakeReady() { return cgroups_.MakeAhead(); }
+  Result<> MakeReady() { return cgroups_.MakeAhead(UsualDevices()); }
 
   // Reaps all children that have ended, orphans included: for SIGCHLD.
   void ReapChildren();
