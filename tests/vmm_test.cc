@@ -1,7 +1,9 @@
 // The machine below a container: hmvm-vmm driven by its own API and the agent's.
+#include <atomic>
 #include <chrono>
 #include <csignal>
 #include <fstream>
+#include <future>
 #include <iterator>
 
 #include "tests/support/container_fixture.h"
@@ -38,8 +40,18 @@ class VmmTest : public GuestTest {
     }
     return {};
   }
-  // Runs a shell line in a container whose writable layer is /dev/vdb; the exit status, -1 for a failed call.
+  // Runs a shell line in a container that has all devices; the exit status, -1 for a failed call.
   static int RunOnDisk(Machine& machine, const std::string& line) {
+    agent::v1::CreateContainerRequest create;
+    create.mutable_rootfs()->set_upper_device("/dev/vdb");
+    return RunIn(std::move(create), machine, line);
+  }
+  static int RunInMemory(Machine& machine, const std::string& line) {
+    agent::v1::CreateContainerRequest create;
+    create.mutable_rootfs()->set_upper_memory_bytes(0);
+    return RunIn(std::move(create), machine, line);
+  }
+  static int RunIn(agent::v1::CreateContainerRequest create, Machine& machine, const std::string& line) {
     agent::v1::PersonaliseRequest identity;
     identity.set_entropy(std::string(32, 'e'));
     identity.set_hostname("guest");
@@ -49,10 +61,9 @@ class VmmTest : public GuestTest {
       ADD_FAILURE() << personalised.error().Message();
       return -1;
     }
-    agent::v1::CreateContainerRequest create;
     create.set_container_id("c");
     create.mutable_rootfs()->set_lower_device("/dev/vda");
-    create.mutable_rootfs()->set_upper_device("/dev/vdb");
+    create.set_all_devices(true);
     const auto created = machine.Agent<agent::v1::CreateContainerResponse>("CreateContainer", create);
     if (!created.has_value()) {
       ADD_FAILURE() << created.error().Message() << "\n" << ConsoleText();
@@ -120,6 +131,37 @@ TEST_F(VmmTest, APanicOfTheGuestIsReported) {
   Machine machine = Boot(options);
 
   EXPECT_EQ(machine.Wait(), 3) << ConsoleText();
+}
+
+// At boot by the platform's early console, then by virtio's.
+TEST_F(VmmTest, MessagesInPlentyOnTheConsoleAreAllThereAndTheAgentAnswersMeanwhile) {
+  Machine::Options options = Defaults();
+  options.disks = {"ro:" + BusyboxErofs().string()};
+  options.command_line = "loglevel=8 ignore_loglevel printk.devkmsg=on";
+  Machine machine = Boot(options);
+  std::atomic<bool> done = false;
+  auto asked = std::async(std::launch::async, [&]() -> Result<int> {
+    int answers = 0;
+    for (; !done; ++answers) {
+      HMVM_TRY(machine.Agent<agent::v1::DescribeResponse>("Describe", agent::v1::DescribeRequest()));
+    }
+    return answers;
+  });
+
+  const int status =
+      RunInMemory(machine, "i=0; while [ $i -lt 3000 ]; do i=$((i + 1)); echo message $i; done > /dev/kmsg");
+  done = true;
+
+  const Result<int> answers = asked.get();
+  EXPECT_EQ(status, 0);
+  ASSERT_TRUE(answers.has_value()) << answers.error().Message();
+  EXPECT_GT(*answers, 10);
+  const std::string text = ConsoleText();
+  size_t at = text.find("Run /init as init process");  // printed at that level only
+  int i = 0;
+  while (at != std::string::npos && i < 3000) at = text.find("message " + std::to_string(++i), at);
+  EXPECT_NE(at, std::string::npos) << "message " << i << " is missing";
+  EXPECT_EQ(machine.Stop(), 0);
 }
 
 TEST_F(VmmTest, ADiskKeepsWhatWasWrittenAndFlushed) {

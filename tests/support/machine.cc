@@ -21,7 +21,8 @@ Result<Machine> Machine::Start(const Options& options) {
       .fds = {{agent.second.get(), kAgentFd},
               {control.second.get(), kControlFd},
               {files.second.get(), kFilesFd}},
-      .die_with_parent = true};
+      .die_with_parent = true,
+      .cgroup = options.cgroup};
   if (!options.restore_archive.empty()) {
     start.arguments.push_back("--archive=" + options.restore_archive.string());
   } else if (options.restore.empty()) {

@@ -36,6 +36,7 @@ class Machine {
     std::filesystem::path restore_archive;  // the same from an exported snapshot
     bool memory_verified = false;           // of a snapshot that has been restored before
     bool paused = false;
+    int cgroup = -1;  // of version 2, where it is born; -1: the caller's
   };
 
   // Returns when the process has been started, long before the guest answers.
