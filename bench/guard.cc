@@ -58,8 +58,14 @@ class Place {
     loop_ = OrFail(EventLoop::Create(), "make an event loop");
     directory_ = OrFail(OpenFile(folder_, O_RDONLY | O_DIRECTORY), "open a cgroup");
   }
+  // Also after Fail(): what is pinned would slow the host for good, whatever has gone wrong before.
   ~Place() {
-    Off();
+    if (vm_ != nullptr) vm_->Drain();
+    if (vm_ != nullptr && vm_->breach().has_value()) {
+      std::fprintf(stderr, "a breach: %s\n", vm_->breach()->Describe().c_str());
+    }
+    vm_.reset();
+    (void)UnloadGuard(Pins()).has_value();
     ::rmdir(folder_.c_str());
   }
   Place(const Place&) = delete;
