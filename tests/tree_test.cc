@@ -63,13 +63,15 @@ const Arrow kArrows[] = {
     {"bench/", {"base/", "security/", "images/", "guest/", "vmm/", "runtime/", "tests/support/"}},
     {"vmm/api/", {}},
     {"vmm/snapshot/machine_state.pb", {}},  // what the rooms below put into it
-    {"vmm/kvm/", {"base/", "vmm/memory/", "vmm/snapshot/machine_state.pb"}},
-    {"vmm/memory/", {"base/"}},
+    {"vmm/kvm/", {"base/", "security/fd_class", "vmm/memory/", "vmm/snapshot/machine_state.pb"}},
+    {"vmm/memory/", {"base/", "security/fd_class"}},
     {"vmm/boot/", {"base/", "vmm/kvm/", "vmm/memory/"}},
     {"vmm/devices/", {"base/", "vmm/memory/", "vmm/snapshot/machine_state.pb"}},
-    {"vmm/virtio/", {"base/", "vmm/devices/", "vmm/memory/", "vmm/snapshot/machine_state.pb"}},
+    {"vmm/virtio/",
+     {"base/", "security/fd_class", "vmm/devices/", "vmm/memory/", "vmm/snapshot/machine_state.pb"}},
     {"vmm/platform/",
-     {"base/", "vmm/boot/", "vmm/devices/", "vmm/kvm/", "vmm/memory/", "vmm/snapshot/machine_state.pb"}},
+     {"base/", "security/fd_class", "vmm/boot/", "vmm/devices/", "vmm/kvm/", "vmm/memory/",
+      "vmm/snapshot/machine_state.pb"}},
 };
 
 const Arrow* RuleFor(const std::string& name) {

@@ -53,6 +53,8 @@ TEST(StateFileTest, RefusalsSayWhatItIs) {
 TEST(StateFileTest, AReportIsJsonWhateverTheStateSays) {
   snapshot::MachineState state = SomeState();
   state.set_kernel("no \xff UTF-8");
+  state.add_vcpus();
+  state.add_vcpus();
 
   EXPECT_THAT(StateReport(state), HasSubstr("\"cpus\":2"));
 }
