@@ -138,7 +138,7 @@ TEST_F(VmmJailTest, ItIsInItsOwnCgroupAndWithinLimits) {
   EXPECT_THAT(ReadText(vmm / "cgroup"), HasSubstr(":/hmvm/" + id + "\n"));
   const std::string limits = ReadText(vmm / "limits");
   EXPECT_THAT(limits, testing::ContainsRegex("Max core file size +0 +0 "));
-  EXPECT_THAT(limits, testing::ContainsRegex("Max open files +[0-9]+ +4096 "));
+  EXPECT_THAT(limits, testing::ContainsRegex("Max open files +2048 +2048 "));
 }
 
 TEST_F(VmmJailTest, NoTwoAreOfOneUser) {
