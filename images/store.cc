@@ -160,13 +160,15 @@ Result<std::vector<Image>> ImageStore::List(std::vector<Error>* broken) const {
   return images;
 }
 
-Result<> ImageStore::Remove(const std::string& name_or_id) {
+Result<> ImageStore::Remove(const std::string& name_or_id, const MayGo& may_go) {
   const StoreFolder folder(dir_);
   HMVM_TRY_ASSIGN(const UniqueFd lock, folder.Lock(LOCK_EX));
   HMVM_TRY_ASSIGN(const Found found, FindImage(folder, name_or_id));
   const std::vector<std::string> names = found.name.empty() ? found.image.names : std::vector{found.name};
+  const bool goes = names.size() == found.image.names.size();
+  if (goes && may_go) HMVM_TRY(may_go(found.image));
   for (const std::string& name : names) HMVM_TRY(Unlink(folder.NameFile(name)));
-  if (names.size() < found.image.names.size()) return {};
+  if (!goes) return {};
   HMVM_TRY(Unlink(folder.ImageFile(found.image.id)));
   return CollectRootfs(folder);
 }

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -33,8 +34,10 @@ class ImageStore {
   Result<std::vector<Image>> List(std::vector<Error>* broken = nullptr) const;
 
   // Drops a name, or by id the image with all its names. The image goes with its last name, the EROFS file
-  // with its last image; who has that file open keeps it. Code ENOENT when there is none.
-  Result<> Remove(const std::string& name_or_id);
+  // with its last image; who has that file open keeps it. Code ENOENT when there is none. Before an image
+  // goes `may_go` is asked, whose error keeps it, with the name.
+  using MayGo = std::function<Result<>(const Image&)>;
+  Result<> Remove(const std::string& name_or_id, const MayGo& may_go = {});
 
  private:
   explicit ImageStore(std::string dir) : dir_(std::move(dir)) {}

@@ -142,6 +142,19 @@ TEST_F(StoreTest, RootfsGoesWithItsLastImage) {
   EXPECT_EQ(::pread(open->get(), &byte, 1, 1024), 1);  // who has it open keeps it
 }
 
+TEST_F(StoreTest, AnImageInUseLosesNamesButTheLast) {
+  Layout layout(dir_ / "one");
+  layout.WriteIndex(layout.AddImage({{.bytes = Tar({{.name = "f"}})}}));
+  const Image image = Import(layout.dir(), "first:1");
+  Import(layout.dir(), "second:1");
+  const auto in_use = [](const Image&) -> Result<> { return Error{EBUSY, "in use"}; };
+
+  EXPECT_EQ(store_->Remove(image.id, in_use).error().code, EBUSY);
+  EXPECT_TRUE(store_->Remove("first:1", in_use).has_value());
+  EXPECT_EQ(store_->Remove("second:1", in_use).error().code, EBUSY);
+  EXPECT_EQ(store_->Find("second:1").value().id, image.id);
+}
+
 TEST_F(StoreTest, SeveralImagesNeedAChoice) {
   Layout layout(dir_ / "many");
   layout.WriteIndex(layout.AddImage({{.bytes = Tar({{.name = "1"}})}}, "", Named("a:1")) + "," +

@@ -24,8 +24,10 @@ std::string WhyNoJail() {
 
 // A VMM lets go of its id before it leaves its cgroup. And where a crash has left no cgroup, nobody looks at
 // all the ids of the host.
-void RemoveCell(const std::string& name) {
-  if (RemoveCgroups(CgroupHierarchies::Find(), name)) MachineUser::Sweep();
+bool RemoveCell(const std::string& name, std::chrono::milliseconds patience) {
+  const RemovedCgroups removed = RemoveCgroups(CgroupHierarchies::Find(), name, patience);
+  if (removed.some) MachineUser::Sweep();
+  return removed.all;
 }
 
 Result<Cell> Cell::Create(const std::string& name, CgroupLimits limits) {

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <optional>
 #include <span>
@@ -37,8 +38,9 @@ class Cell {
 };
 
 // Removes what a crash left of a cell of that name: its cgroups and, when they could go, the user ids that
-// nobody holds any more. While its VMM is still ending it stays, for the next to come.
-void RemoveCell(const std::string& name);
+// nobody holds any more. A VMM that is still ending has `patience` to do so; false: it has not, and what is
+// there is for the next to come.
+bool RemoveCell(const std::string& name, std::chrono::milliseconds patience = {});
 
 // Why a process with these rights can't jail another; empty: it can.
 std::string WhyNoJail();

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <sstream>
+#include <thread>
 #include <utility>
 
 #include "base/device_rules.h"
@@ -295,11 +296,20 @@ void Cgroup::Remove() {
   folders_.clear();
 }
 
-bool RemoveCgroups(const CgroupHierarchies& hierarchies, const std::string& name) {
-  bool removed = false;
+RemovedCgroups RemoveCgroups(const CgroupHierarchies& hierarchies, const std::string& name,
+                             std::chrono::milliseconds patience) {
+  constexpr std::chrono::milliseconds kPause{5};
+  const auto deadline = std::chrono::steady_clock::now() + patience;
+  RemovedCgroups removed;
   for (const std::string& path : hierarchies.paths()) {
     const std::string folder = path + kParent + "/" + name;
-    if (::access(folder.c_str(), F_OK) == 0 && RemoveFolder(folder)) removed = true;
+    if (::access(folder.c_str(), F_OK) < 0) continue;
+    bool gone = RemoveFolder(folder);
+    while (!gone && std::chrono::steady_clock::now() < deadline) {
+      std::this_thread::sleep_for(kPause);
+      gone = RemoveFolder(folder);
+    }
+    (gone ? removed.some : removed.all) = gone;
   }
   return removed;
 }

@@ -2,6 +2,7 @@
 // version 2 and both side by side, without systemd.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <map>
 #include <optional>
@@ -100,8 +101,13 @@ Result<uint64_t> CgroupId(int directory);
 // That of the cgroup a process is in. ENOENT: it has none.
 Result<uint64_t> CgroupIdOfProcess(int pid);
 
-// Removes what a crash left of a machine's cgroups; whether there was any that could go. One with a process
-// in it stays.
-bool RemoveCgroups(const CgroupHierarchies& hierarchies, const std::string& name);
+struct RemovedCgroups {
+  bool some = false;  // there was one, and it could go
+  bool all = true;    // none is there any more
+};
+// Removes what a crash left of a machine's cgroups. One with a process in it stays, if `patience` does not
+// see that process end.
+RemovedCgroups RemoveCgroups(const CgroupHierarchies& hierarchies, const std::string& name,
+                             std::chrono::milliseconds patience = {});
 
 }  // namespace hmvm

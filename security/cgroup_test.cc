@@ -5,6 +5,7 @@
 
 #include <filesystem>
 #include <fstream>
+#include <thread>
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -199,12 +200,30 @@ TEST_F(CgroupFilesTest, WhatACrashLeftIsRemovedButNotANeighbours) {
     fs::create_directories(dir_ / folder);
   }
 
-  EXPECT_TRUE(RemoveCgroups(Version1(), "dead"));
+  EXPECT_TRUE(RemoveCgroups(Version1(), "dead").some);
 
-  EXPECT_FALSE(RemoveCgroups(Version1(), "dead")) << "there is none any more";
+  EXPECT_FALSE(RemoveCgroups(Version1(), "dead").some) << "there is none any more";
   EXPECT_FALSE(fs::exists(dir_ / "cpu/hmvm"));
   EXPECT_FALSE(fs::exists(dir_ / "memory/hmvm/dead"));
   EXPECT_TRUE(fs::exists(dir_ / "memory/hmvm/alive"));
+}
+
+TEST_F(CgroupFilesTest, WhoIsStillEndingIsWaitedForAsLongAsAsked) {
+  fs::create_directories(dir_ / "cpu/hmvm/dead");
+  const fs::path process = dir_ / "memory/hmvm/dead/process";  // as good as one: rmdir() fails
+  fs::create_directories(process);
+
+  const RemovedCgroups at_once = RemoveCgroups(Version1(), "dead");
+  std::jthread end([&] {
+    std::this_thread::sleep_for(std::chrono::milliseconds(50));
+    fs::remove(process);
+  });
+  const RemovedCgroups patient = RemoveCgroups(Version1(), "dead", std::chrono::minutes(1));
+
+  EXPECT_TRUE(at_once.some);
+  EXPECT_FALSE(at_once.all);
+  EXPECT_TRUE(patient.all);
+  EXPECT_FALSE(fs::exists(dir_ / "memory/hmvm"));
 }
 
 // The real thing, as far as this host has it.

@@ -87,22 +87,18 @@ Result<int> Execute(const Folders& folders, const ImageRmOptions& options) {
   HMVM_TRY_ASSIGN(ImageStore store, ImageStore::Open(folders.images()));
   int exit_code = 0;
   for (const std::string& name : options.images) {
-    auto removed = [&]() -> Result<> {
-      auto image = store.Find(name);
-      if (!image.has_value()) {
-        if (image.error().code != ENOENT) return image.error();
-        return Error{0, "no image '" + name + "'; `hmvm images` lists all"};
-      }
-      HMVM_TRY_ASSIGN(const std::string user, UserOf(folders, *image));
-      if (!user.empty())
-        return Error{0, "image '" + name + "' is used by container '" + user + "': stop it first"};
-      HMVM_TRY(store.Remove(name));
-      return Print(name + "\n");
-    }();
-    if (!removed.has_value()) {
-      PrintError(removed.error().Message());
-      exit_code = kExitFailed;
+    const auto removed = store.Remove(name, [&](const Image& image) -> Result<> {
+      HMVM_TRY_ASSIGN(const std::string user, UserOf(folders, image));
+      if (user.empty()) return {};
+      return Error{0, "image '" + name + "' is used by container '" + user + "': remove it first"};
+    });
+    if (removed.has_value()) {
+      HMVM_TRY(Print(name + "\n"));
+      continue;
     }
+    PrintError(removed.error().code == ENOENT ? "no image '" + name + "'; `hmvm images` lists all"
+                                              : removed.error().Message());
+    exit_code = kExitFailed;
   }
   return exit_code;
 }

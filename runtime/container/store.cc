@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 
 #include <algorithm>
+#include <chrono>
 #include <filesystem>
 #include <system_error>
 
@@ -100,8 +101,7 @@ void ContainerStore::Sweep() const {
   }
   for (const std::string& name : NamesIn(run_root_)) {
     if (!IsContainerId(name) || ::access(Folder(name).c_str(), F_OK) == 0) continue;
-    (void)RemoveTree(RunFolder(name));
-    RemoveCell(name);
+    if (RemoveCell(name)) (void)RemoveTree(RunFolder(name));
   }
 }
 
@@ -285,8 +285,10 @@ Result<> ContainerStore::EndAndRemove(ContainerRecord& record, Status end) const
 Result<> ContainerStore::Remove(const std::string& id) const {
   HMVM_TRY_ASSIGN(const UniqueFd lock, Lock(containers_));
   HMVM_TRY(RemoveFolder(id));
-  HMVM_TRY(RemoveTree(RunFolder(id)));
-  RemoveCell(id);
+  // The VMM of a killed supervisor may be on its way out; where it takes its time its run folder is the sign
+  // for the next who sweeps.
+  constexpr std::chrono::seconds kEnding{5};
+  if (RemoveCell(id, kEnding)) HMVM_TRY(RemoveTree(RunFolder(id)));
   Sweep();
   return {};
 }
