@@ -8,6 +8,8 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <ctime>
+#include <stop_token>
 #include <thread>
 
 #include "tests/guest/isolation/program.h"
@@ -140,8 +142,16 @@ void LeapTo(uint64_t target, Random& random) {
   }
 }
 
+// Sleeps shortly on this processor, all the time, so that events meet a program at each place where it can
+// be.
+void BringEvents(const std::stop_token& stop) {
+  constexpr timespec kShortly = {.tv_sec = 0, .tv_nsec = 50'000};
+  while (!stop.stop_requested()) ::nanosleep(&kShortly, nullptr);
+}
+
 void CheckGates(const std::vector<uint64_t>& gates, uint64_t seed) {
   UseSignalStack();
+  const std::jthread events(BringEvents);
   std::vector<char> stack(1 << 16);
   stack_to_land_on = (reinterpret_cast<uint64_t>(stack.data()) + stack.size()) & ~uint64_t{15};
   Random random(seed);

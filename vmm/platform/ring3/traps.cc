@@ -211,12 +211,25 @@ bool Traps::DeliverNmi() {
   return cpu().nmi_masked == 0 && Interrupt(kNmi);
 }
 
+// A program may go to any address of the monitor's, and finds an int3 there or a fault. What tells it from the
+// monitor at that place, which sets user_mode on its way back before it is there, is the root.
+bool Traps::IsProgram() const {
+  if (cpu().user_mode == 0) return false;
+  const auto sregs = vcpu_->Sregs();
+  constexpr uint16_t kCpl = 3;
+  return sregs.has_value() && (sregs->cs.selector & kCpl) == kCpl && sregs->cr3 == cpu().user_root;
+}
+
 void Traps::DeliverEvent() {
   vcpu_->run().request_interrupt_window = 0;
   if (!events_->Deliverable(vcpu_->index())) return;
   kvm_regs& regs = vcpu_->run().s.regs.regs;
   Cpu& cpu = this->cpu();
   const auto in = [&regs](uint64_t start, uint64_t end) { return regs.rip >= start && regs.rip < end; };
+  if (Window::Contains(regs.rip) && IsProgram()) {
+    Interrupt(kInjectEvent);
+    return;
+  }
   for (const auto& [start, end] :
        {std::pair(monitor_->hypercall_return, monitor_->hypercall_return_end),
         std::pair(monitor_->kernel_return, monitor_->kernel_return_end),

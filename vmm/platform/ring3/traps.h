@@ -45,6 +45,7 @@ class Traps {
   UserException InOtherCode();
   void Redirect(uint32_t vector, uint64_t error);
   bool Interrupt(uint32_t vector);
+  bool IsProgram() const;
   void Arm(uint64_t vector, uint64_t error, const InterruptFrame& interrupted);
 
   uint64_t InjectUser() const { return block_ + kBlockEntry + USER_INJECT_GATE; }
