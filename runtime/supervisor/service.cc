@@ -85,7 +85,7 @@ void SupervisorService::HandleQuestions() {
                                          });
   Handle<api::Empty, agent::v1::ListProcessesResponse>(
       "ListProcesses", Needs::kRunning,
-      [this](ContainerRun& run, const auto&, auto respond) { AnswerListProcesses(run, std::move(respond)); });
+      [](ContainerRun& run, const auto&, auto respond) { AnswerListProcesses(run, std::move(respond)); });
   Handle<api::Empty, api::CountersResponse>(
       "Counters", Needs::kStarted,
       [](ContainerRun& run, const auto&, auto respond) { AnswerCounters(run, std::move(respond)); });
