@@ -27,6 +27,7 @@
 #include "bench/measure.h"
 #include "bench/runtimes.h"
 #include "security/cgroup.h"
+#include "security/fd_class.h"
 #include "security/guard/guarded_vm.h"
 #include "tests/support/machine.h"
 
@@ -121,9 +122,10 @@ GuardRules Rules() {
 
 using Call = void (*)();
 void Getppid() { ::syscall(SYS_getppid); }
-// On no descriptor: the number alone is looked at. KVM_RUN is the first row of ioctl's, UFFDIO_WAKE the last.
-void FirstIoctl() { ::syscall(SYS_ioctl, -1, 0xae80, 0); }
-void LastIoctl() { ::syscall(SYS_ioctl, -1, 0x8010aa02, 0); }
+// On descriptors that are not there: numbers alone are looked at. KVM_RUN is the first row of ioctl's,
+// UFFDIO_WAKE the last.
+void FirstIoctl() { ::syscall(SYS_ioctl, fd_class::kVcpus.first, 0xae80, 0); }
+void LastIoctl() { ::syscall(SYS_ioctl, fd_class::kUserfaultfd.first, 0x8010aa02, 0); }
 
 // The least of many short series: what others take of the processor is left out.
 double NsPerCall(Place* guarded, Call call) {
