@@ -176,25 +176,29 @@ struct OpenTemplate {
   TemplateFiles files;
 };
 
+Result<std::optional<OpenTemplate>> Open(const TemplateStore& store, const TemplateKey& key) {
+  Result<std::optional<TemplateFiles>> found = store.Open(key);
+  if (!found.has_value()) return found.error();
+  std::optional<OpenTemplate> opened;
+  if (found->has_value()) opened.emplace(OpenTemplate{key, std::move(**found)});
+  return opened;
+}
+
 // One of the exact size, where somebody has built one: it is faster. Else the one that grows, built if need
 // be. Nothing when somebody was quick to remove what has just been built.
 Result<std::optional<OpenTemplate>> OpenOrBuild(const TemplateStore& store, const TemplateMachine& exact,
                                                 const BuildGuard& guard) {
   const TemplateMachine growing = GrowingMachine(exact).value_or(exact);
-  const bool needs_to_grow = growing.cpus != exact.cpus || growing.memory_mib != exact.memory_mib;
-  if (needs_to_grow) {
-    HMVM_TRY_ASSIGN(TemplateKey key, MakeTemplateKey(exact));
-    HMVM_TRY_ASSIGN(auto found, store.Open(key));
-    if (found.has_value()) return OpenTemplate{std::move(key), std::move(*found)};
+  if (growing.cpus != exact.cpus || growing.memory_mib != exact.memory_mib) {
+    HMVM_TRY_ASSIGN(const TemplateKey key, MakeTemplateKey(exact));
+    auto found = Open(store, key);
+    if (!found.has_value() || found->has_value()) return found;
   }
-  HMVM_TRY_ASSIGN(TemplateKey key, MakeTemplateKey(growing));
-  HMVM_TRY_ASSIGN(auto found, store.Open(key));
-  if (!found.has_value()) {
-    HMVM_TRY(BuildTemplate(store, key, guard));
-    HMVM_TRY_ASSIGN(found, store.Open(key));
-  }
-  if (!found.has_value()) return std::optional<OpenTemplate>();
-  return OpenTemplate{std::move(key), std::move(*found)};
+  HMVM_TRY_ASSIGN(const TemplateKey key, MakeTemplateKey(growing));
+  auto found = Open(store, key);
+  if (!found.has_value() || found->has_value()) return found;
+  HMVM_TRY(BuildTemplate(store, key, guard));
+  return Open(store, key);
 }
 
 }  // namespace
