@@ -211,8 +211,8 @@ bool Traps::DeliverNmi() {
   return cpu().nmi_masked == 0 && Interrupt(kNmi);
 }
 
-// A program may go to any address of the monitor's, and finds an int3 there or a fault. What tells it from the
-// monitor at that place, which sets user_mode on its way back before it is there, is the root.
+// A program may go to any address of the monitor's, and finds an int3 there or a fault. What tells it from
+// the monitor at that place, which sets user_mode on its way back before it is there, is the root.
 bool Traps::IsProgram() const {
   if (cpu().user_mode == 0) return false;
   const auto sregs = vcpu_->Sregs();
