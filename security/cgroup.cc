@@ -163,8 +163,15 @@ Result<> Insist(const Make& make) {
   return made;
 }
 
-bool RemoveFolder(const std::string& folder) {
-  const bool removed = ::rmdir(folder.c_str()) == 0;
+// A process that is still ending has `patience` to do so.
+bool RemoveFolder(const std::string& folder, std::chrono::milliseconds patience) {
+  constexpr std::chrono::milliseconds kPause{5};
+  const auto deadline = std::chrono::steady_clock::now() + patience;
+  bool removed = ::rmdir(folder.c_str()) == 0;
+  while (!removed && errno != ENOENT && std::chrono::steady_clock::now() < deadline) {
+    std::this_thread::sleep_for(kPause);
+    removed = ::rmdir(folder.c_str()) == 0;
+  }
   ::rmdir(folder.substr(0, folder.rfind('/')).c_str());  // fails while another machine is in it
   return removed;
 }
@@ -292,23 +299,18 @@ std::vector<int> Cgroup::v1_tasks() const {
 }
 
 void Cgroup::Remove() {
-  for (const std::string& folder : folders_) (void)RemoveFolder(folder);
+  constexpr std::chrono::seconds kEnding{1};
+  for (const std::string& folder : folders_) (void)RemoveFolder(folder, kEnding);
   folders_.clear();
 }
 
 RemovedCgroups RemoveCgroups(const CgroupHierarchies& hierarchies, const std::string& name,
                              std::chrono::milliseconds patience) {
-  constexpr std::chrono::milliseconds kPause{5};
-  const auto deadline = std::chrono::steady_clock::now() + patience;
   RemovedCgroups removed;
   for (const std::string& path : hierarchies.paths()) {
     const std::string folder = path + kParent + "/" + name;
     if (::access(folder.c_str(), F_OK) < 0) continue;
-    bool gone = RemoveFolder(folder);
-    while (!gone && std::chrono::steady_clock::now() < deadline) {
-      std::this_thread::sleep_for(kPause);
-      gone = RemoveFolder(folder);
-    }
+    const bool gone = RemoveFolder(folder, patience);
     (gone ? removed.some : removed.all) = gone;
   }
   return removed;

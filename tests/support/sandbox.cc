@@ -92,6 +92,15 @@ void ReportNew(const char* kind, const std::vector<std::string>& before, const s
   }
 }
 
+// All but pid 1 (the harness as init) and this one.
+void ReportProcesses(std::vector<std::string>& report) {
+  for (const pid_t pid : AllProcesses()) {
+    const std::string line = CommandLine(pid);
+    if (pid != 1 && pid != ::getpid() && !line.empty())
+      report.push_back("process " + std::to_string(pid) + " " + line);
+  }
+}
+
 void ReportFiles(const fs::path& dir, std::vector<std::string>& report) {
   std::error_code none;
   for (const fs::directory_entry& entry : fs::recursive_directory_iterator(dir, none)) {
@@ -133,6 +142,14 @@ Sandbox::Sandbox() : mounts_before_(Mounts()), links_before_(NetworkDevices()) {
 Sandbox::~Sandbox() {
   std::error_code none;
   RemoveContainers();
+  // A supervisor outlives `run --rm` by what it has to tidy up, which it could not do if we ended before it.
+  WaitUntil(
+      [] {
+        std::vector<std::string> processes;
+        ReportProcesses(processes);
+        return processes.empty();
+      },
+      kQuietDownMs);
   // The guard that came with our containers, unless somebody else's are in its care by now.
   if (!guard_before_ &&
       Hmvm({"guard", "status", "--format", "json"}).out.find("\"machines\": []") != std::string::npos) {
@@ -174,12 +191,7 @@ void Sandbox::ImportBusybox() const { MustHmvm({"image", "import", "--name", "bu
 
 std::vector<std::string> Sandbox::LeftoversNow() const {
   std::vector<std::string> report;
-  // Ours are pid 1 (the harness as init) and this process.
-  for (const pid_t pid : AllProcesses()) {
-    const std::string line = CommandLine(pid);
-    if (pid != 1 && pid != ::getpid() && !line.empty())
-      report.push_back("process " + std::to_string(pid) + " " + line);
-  }
+  ReportProcesses(report);
   ReportFiles(run_root(), report);
   ReportFiles(root() / "containers", report);
   ReportFiles(dir_ / "tmp", report);
