@@ -2,13 +2,13 @@
 
 #include <pthread.h>
 #include <sys/sysinfo.h>
-#include <time.h>
 
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
 #include <map>
 
+#include "base/clock.h"
 #include "base/file.h"
 #include "base/mapping.h"
 #include "security/fd_class.h"
@@ -33,12 +33,6 @@ constexpr size_t kMaxSlots = 32;  // what Platform::AddDeviceInterrupt takes
 // The guest ends its machine when its kernel panics, and keeps no bounce buffers, as there is no device with
 // limits. Notices are not printed: a line costs an exit a byte.
 constexpr char kCommandLine[] = "panic=-1 quiet swiotlb=noforce console=hvc0";
-
-uint64_t MonotonicNs() {
-  timespec now;
-  ::clock_gettime(CLOCK_MONOTONIC, &now);
-  return static_cast<uint64_t>(now.tv_sec) * 1'000'000'000 + static_cast<uint64_t>(now.tv_nsec);
-}
 
 // A file of the host's, mapped for as long as the guest's memory is filled from it.
 Result<Mapping> MapFile(const NamedFile& file) {
@@ -355,7 +349,7 @@ void Machine::RunVcpu(Vcpu& vcpu) {
     return End(MachineEnd::kKvmError, attached.error().Message());
   }
   if (pause_wanted_) WaitWhilePaused();  // from the start: nothing is to be settled yet
-  if (vcpu.index() == 0) running_monotonic_ns_ = MonotonicNs();
+  if (vcpu.index() == 0) running_monotonic_ns_ = NowMonotonicNs();
   while (!ended_) {
     if (!pause_wanted_) {
       TakeTurn(vcpu, platform_->RunOnce(vcpu));

@@ -3,9 +3,9 @@
 #include <signal.h>
 #include <sys/utsname.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/escape.h"
 #include "base/file.h"
 #include "guest/agent/clock.h"
@@ -18,16 +18,10 @@ namespace {
 
 constexpr char kService[] = "hmvm.agent.v1.Agent";
 
-uint64_t MonotonicNs() {
-  timespec now = {};
-  ::clock_gettime(CLOCK_MONOTONIC, &now);
-  return static_cast<uint64_t>(now.tv_sec) * 1000000000 + static_cast<uint64_t>(now.tv_nsec);
-}
-
 }  // namespace
 
 void AgentService::Register(TtrpcServer& server) {
-  const uint64_t ready_ns = MonotonicNs();
+  const uint64_t ready_ns = NowMonotonicNs();
   server.Handle<v1::DescribeRequest, v1::DescribeResponse>(kService, "Describe",
                                                            [this, ready_ns](const auto&, auto respond) {
                                                              auto response = Describe();

@@ -1,12 +1,12 @@
 #include "vmm/virtio/blk.h"
 
 #include <sys/timerfd.h>
-#include <time.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <array>
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "security/fd_class.h"
 #include "vmm/virtio/io_vectors.h"
@@ -28,12 +28,6 @@ constexpr uint64_t Bit(unsigned feature) { return 1ull << feature; }
 
 constexpr uint64_t kSecondNs = 1'000'000'000;
 constexpr uint64_t kForever = UINT64_MAX;
-
-uint64_t MonotonicNs() {
-  timespec now;
-  ::clock_gettime(CLOCK_MONOTONIC, &now);
-  return static_cast<uint64_t>(now.tv_sec) * kSecondNs + static_cast<uint64_t>(now.tv_nsec);
-}
 
 // How a request counts. What reads nothing but makes the host's disk work is a write of no bytes.
 RateLimiter::Direction DirectionOf(const BlockOperation& operation) {
@@ -83,7 +77,7 @@ Blk::Blk(std::unique_ptr<BlockIo> io, Options options, uint64_t sectors)
 
 Result<> Blk::MakeThrottle(EventLoop& loop) {
   throttle_.reset(
-      new Throttle{.limiter = RateLimiter(options_.limits, MonotonicNs()),
+      new Throttle{.limiter = RateLimiter(options_.limits, NowMonotonicNs()),
                    .reads = {},
                    .writes = {},
                    .timer = UniqueFd(::timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK)),
@@ -237,7 +231,7 @@ void Blk::Admit(uint16_t tag) {
 }
 
 void Blk::ReleaseHeld() {
-  const uint64_t now_ns = MonotonicNs();
+  const uint64_t now_ns = NowMonotonicNs();
   const uint64_t reads_wait_ns = ReleaseHeld(throttle_->reads, RateLimiter::Direction::kRead, now_ns);
   const uint64_t writes_wait_ns = ReleaseHeld(throttle_->writes, RateLimiter::Direction::kWrite, now_ns);
   const uint64_t wait_ns = std::min(reads_wait_ns, writes_wait_ns);
