@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <chrono>
 #include <cstring>
 #include <filesystem>
 #include <system_error>
@@ -123,7 +124,8 @@ void TemplateStore::RemoveDrafts() const {
     if (it->path().string().starts_with(folder_ + kDraft)) drafts.push_back(it->path());
   }
   for (const std::string& draft : drafts) {
-    RemoveCell(CellName(draft.substr(folder_.size() + std::strlen(kDraft))));
+    constexpr std::chrono::seconds kEnding{5};  // of the VMM; the draft is the only sign of it
+    RemoveCell(CellName(draft.substr(folder_.size() + std::strlen(kDraft))), kEnding);
     (void)RemoveTree(draft);
   }
 }

@@ -7,7 +7,7 @@
 #include <algorithm>
 #include <cstdlib>
 #include <fstream>
-#include <iterator>
+#include <sstream>
 
 #include <gtest/gtest.h>
 
@@ -19,7 +19,10 @@ constexpr int kQuietDownMs = 20'000;
 
 std::string ReadText(const fs::path& path) {
   std::ifstream file(path, std::ios::binary);
-  return {std::istreambuf_iterator<char>(file), {}};
+  std::ostringstream text;
+  text << file.rdbuf();  // unlike a stream's iterators, no exception where a process goes between open and
+                         // read
+  return text.str();
 }
 
 std::vector<pid_t> AllProcesses() {
