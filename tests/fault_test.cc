@@ -3,7 +3,9 @@
 
 #include <algorithm>
 #include <chrono>
+#include <filesystem>
 #include <random>
+#include <sstream>
 #include <thread>
 
 #include "tests/support/container_fixture.h"
@@ -11,6 +13,7 @@
 namespace hmvm::test {
 namespace {
 
+namespace fs = std::filesystem;
 using testing::HasSubstr;
 using testing::IsEmpty;
 using testing::Not;
@@ -130,6 +133,22 @@ TEST_F(FaultTest, ASupervisorThatIsKilledBeforeARestartDoesNotRestart) {
   EXPECT_TRUE(WaitUntil([] { return sandbox_->Hmvm({"ps", "-a"}).out.find("Failed") != std::string::npos; }));
   EXPECT_THAT(sandbox_->MustHmvm({"events", "--filter", "event=failed"}), HasSubstr("was killed"));
   sandbox_->MustHmvm({"rm", "victim"});
+  EXPECT_THAT(sandbox_->Leftovers(), IsEmpty());
+}
+
+// It is `hmvm run` itself; there is no container yet, and the VMM goes with it.
+TEST_F(FaultTest, WhatAKilledBuilderOfATemplateLeavesGoesWhenContainersAreListed) {
+  std::istringstream templates(sandbox_->MustHmvm({"template", "ls", "-q"}));
+  for (std::string id; templates >> id;) sandbox_->MustHmvm({"template", "rm", id});
+  Child run(sandbox_->Command({"run", "-d", "--name", "victim", "busybox", "sleep", "100000"}));
+  ASSERT_TRUE(WaitUntil([] { return !FindProcesses("hmvm-vmm").empty(); }));
+  ASSERT_FALSE(fs::is_empty(sandbox_->root() / "templates"));
+  run.Signal(SIGKILL);
+  run.Wait();
+
+  EXPECT_EQ(sandbox_->MustHmvm({"ps", "-a", "-q"}), "");
+
+  EXPECT_TRUE(fs::is_empty(sandbox_->root() / "templates"));
   EXPECT_THAT(sandbox_->Leftovers(), IsEmpty());
 }
 

@@ -7,6 +7,7 @@
 #include "base/escape.h"
 #include "base/file.h"
 #include "runtime/cli/output.h"
+#include "runtime/template/store.h"
 
 namespace hmvm {
 
@@ -29,6 +30,11 @@ Result<int> ForEach(const std::vector<std::string>& names,
     }
   }
   return exit_code;
+}
+
+void Folders::Sweep() const {
+  if (const auto containers = OpenContainers(); containers.has_value()) containers->Sweep();
+  TemplateStore(templates()).Sweep();
 }
 
 Result<int> Execute(const Folders&, const HelpText& help) {

@@ -28,6 +28,8 @@ struct Folders {
   std::string templates() const { return root + "/templates"; }
   std::string audit() const { return root + "/audit"; }
   Result<ContainerStore> OpenContainers() const { return ContainerStore::Open(root, run_root); }
+  // Of containers and templates, what killed commands left. For commands by which people look and tidy up.
+  void Sweep() const;
 };
 
 Result<int> Execute(const Folders& folders, const HelpText& help);

@@ -105,6 +105,7 @@ Result<> RemoveByForce(const ContainerStore& store, const ContainerRecord& recor
 
 Result<int> Execute(const Folders& folders, const RmOptions& options) {
   HMVM_TRY_ASSIGN(const ContainerStore store, folders.OpenContainers());
+  folders.Sweep();
   return ForEach(options.containers, [&](const std::string& name) -> Result<> {
     HMVM_TRY_ASSIGN(const ContainerStore::Entry entry, store.FindEntry(name));
     const ContainerRecord& record = entry.record;

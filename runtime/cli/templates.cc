@@ -71,6 +71,7 @@ Result<int> Execute(const Folders& folders, const TemplateBuildOptions& options)
 }
 
 Result<int> Execute(const Folders& folders, const TemplateLsOptions& options) {
+  folders.Sweep();
   HMVM_TRY_ASSIGN(const std::vector<TemplateInfo> infos, TemplateStore(folders.templates()).List());
   ordered_json list = ordered_json::array();
   std::string ids;
@@ -89,6 +90,7 @@ Result<int> Execute(const Folders& folders, const TemplateLsOptions& options) {
 }
 
 Result<int> Execute(const Folders& folders, const TemplateRmOptions& options) {
+  folders.Sweep();
   const TemplateStore store(folders.templates());
   int exit_code = 0;
   for (const std::string& beginning : options.templates) {

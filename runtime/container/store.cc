@@ -92,10 +92,15 @@ Result<ContainerStore> ContainerStore::Open(const std::string& root, const std::
   return ContainerStore(containers, run_root, root + "/audit", std::move(events));
 }
 
+void ContainerStore::Sweep() const {
+  const auto folder = OpenFile(containers_, O_RDONLY | O_DIRECTORY);
+  if (folder.has_value() && ::flock(folder->get(), LOCK_EX | LOCK_NB) == 0) SweepLocked();
+}
+
 // With the lock held every .new-* and .gone-* is what a killed command left, and so is a run folder whose
 // container is not there. A user id's lock goes as soon as nobody holds it, whichever store its machine was
 // of.
-void ContainerStore::Sweep() const {
+void ContainerStore::SweepLocked() const {
   for (const std::string& name : NamesIn(containers_)) {
     if (name.starts_with(".new-") || name.starts_with(".gone-")) (void)RemoveTree(containers_ + "/" + name);
   }
@@ -107,7 +112,7 @@ void ContainerStore::Sweep() const {
 
 Result<> ContainerStore::Add(const ContainerRecord& record) const {
   HMVM_TRY_ASSIGN(const UniqueFd lock, Lock(containers_));
-  Sweep();
+  SweepLocked();
   // A name made of the random id needs no look at all the others. One that was given may begin the id by
   // chance.
   if (record.name != record.id.substr(0, 12)) {
@@ -289,7 +294,7 @@ Result<> ContainerStore::Remove(const std::string& id) const {
   // for the next who sweeps.
   constexpr std::chrono::seconds kEnding{5};
   if (RemoveCell(id, kEnding)) HMVM_TRY(RemoveTree(RunFolder(id)));
-  Sweep();
+  SweepLocked();
   return {};
 }
 

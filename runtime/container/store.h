@@ -4,7 +4,7 @@
 //   <root>/audit/                 what security has met (security/guard/audit_log.h)
 //   <run-root>/<id>/              supervisor.sock, vsock.sock
 // Folders appear and go by rename, so a command that is killed half-way leaves a whole container, none, or a
-// folder whose name begins with a dot, which the next command that changes the store sweeps away.
+// folder whose name begins with a dot, which the next command that changes or lists the store sweeps away.
 #pragma once
 
 #include <map>
@@ -64,6 +64,8 @@ class ContainerStore {
   // The last step of one that nobody finds any more from then on, while its machine is still being taken
   // apart. The run folder stays, by which Sweep finds what a crash leaves of it; Remove follows.
   Result<> EndAndRemove(ContainerRecord& record, Status end) const;
+  // Removes what killed commands left. Nothing while another command changes the store.
+  void Sweep() const;
   const EventLog& events() const { return events_; }
   // Of security's audit log (security/guard/audit_log.h).
   const std::string& AuditFolder() const { return audit_; }
@@ -80,8 +82,8 @@ class ContainerStore {
         audit_(std::move(audit)),
         events_(std::move(events)) {}
 
-  void Sweep() const;
-  // With the lock held.
+  // Both with the lock held.
+  void SweepLocked() const;
   Result<> RemoveFolder(const std::string& id) const;
   Entry Read(const std::string& id) const;
   // The truth about a container whose owner died while it was up.

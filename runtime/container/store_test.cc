@@ -246,6 +246,20 @@ TEST_F(ContainerStoreTest, WhatKilledCommandsLeaveIsSwept) {
   EXPECT_TRUE(fs::exists(store_->RunFolder(kept.id)));
 }
 
+TEST_F(ContainerStoreTest, SweepTakesWhatKilledCommandsLeaveAndNothingElse) {
+  const ContainerRecord kept = Record();
+  ASSERT_TRUE(store_->Add(kept).has_value());
+  const ContainerRecord gone = Record();
+  fs::create_directories(folder_ + "/root/containers/.new-x");
+  fs::create_directories(store_->RunFolder(gone.id));
+
+  store_->Sweep();
+
+  EXPECT_FALSE(fs::exists(folder_ + "/root/containers/.new-x"));
+  EXPECT_FALSE(fs::exists(store_->RunFolder(gone.id)));
+  EXPECT_TRUE(fs::exists(store_->RunFolder(kept.id)));
+}
+
 TEST_F(ContainerStoreTest, RemoveLeavesNoFile) {
   const ContainerRecord record = Record();
   ASSERT_TRUE(store_->Add(record).has_value());

@@ -117,25 +117,40 @@ void TemplateStore::NoteWhole(const std::string& id, int memory) const {
 
 std::string TemplateStore::DraftFolder(const std::string& id) const { return folder_ + kDraft + id; }
 
-void TemplateStore::RemoveDrafts() const {
+std::vector<std::string> TemplateStore::Drafts() const {
   std::vector<std::string> drafts;
   std::error_code error;
   for (fs::directory_iterator it(folder_, error), end; !error && it != end; it.increment(error)) {
     if (it->path().string().starts_with(folder_ + kDraft)) drafts.push_back(it->path());
   }
-  for (const std::string& draft : drafts) {
+  return drafts;
+}
+
+Result<UniqueFd> TemplateStore::Lock() const {
+  HMVM_TRY_ASSIGN(UniqueFd lock, OpenFile(folder_, O_RDONLY | O_DIRECTORY));
+  if (::flock(lock.get(), LOCK_EX | LOCK_NB) < 0) {
+    return Error{errno == EWOULDBLOCK ? EAGAIN : errno, "lock '" + folder_ + "'"};
+  }
+  return lock;
+}
+
+void TemplateStore::RemoveDrafts() const {
+  for (const std::string& draft : Drafts()) {
     constexpr std::chrono::seconds kEnding{5};  // of the VMM; the draft is the only sign of it
     RemoveCell(CellName(draft.substr(folder_.size() + std::strlen(kDraft))), kEnding);
     (void)RemoveTree(draft);
   }
 }
 
+// Without a draft the lock stays free: who begins to build at this moment would be refused.
+void TemplateStore::Sweep() const {
+  if (Drafts().empty()) return;
+  if (const auto lock = Lock(); lock.has_value()) RemoveDrafts();
+}
+
 Result<TemplateStore::Draft> TemplateStore::Begin(const TemplateKey& key) const {
   HMVM_TRY(MakePrivateFolder(folder_));  // a guest's memory is nobody else's to look at
-  HMVM_TRY_ASSIGN(UniqueFd lock, OpenFile(folder_, O_RDONLY | O_DIRECTORY));
-  if (::flock(lock.get(), LOCK_EX | LOCK_NB) < 0) {
-    return Error{errno == EWOULDBLOCK ? EAGAIN : errno, "lock '" + folder_ + "'"};
-  }
+  HMVM_TRY_ASSIGN(UniqueFd lock, Lock());
   RemoveDrafts();
   HMVM_TRY(MakePrivateFolder(DraftFolder(key.id)));
   Draft draft(*this, key, std::move(lock));

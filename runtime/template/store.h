@@ -73,8 +73,11 @@ class TemplateStore {
   };
   // What the machine that is booted for a template is called among the host's.
   static std::string CellName(const std::string& id) { return "template-" + id; }
-  // Removes what killed builders left, of their machines, too. EAGAIN: somebody else is building one.
+  // EAGAIN: somebody else is building one. What killed builders left goes first.
   Result<Draft> Begin(const TemplateKey& key) const;
+
+  // Removes what killed builders left, of their machines, too. Nothing while somebody is building one.
+  void Sweep() const;
 
   // Which pages machines of the template write to. It may have gone meanwhile: then nothing happens.
   void KeepWorkingSet(const std::string& id, const std::string& working_set) const;
@@ -87,6 +90,10 @@ class TemplateStore {
  private:
   std::string Folder(const std::string& id) const { return folder_ + "/" + id; }
   std::string DraftFolder(const std::string& id) const;
+  std::vector<std::string> Drafts() const;
+  // EAGAIN: another process has it.
+  Result<UniqueFd> Lock() const;
+  // With the lock held.
   void RemoveDrafts() const;
   Result<TemplateInfo> Read(const std::string& id) const;
   void MakeRoom(const std::string& newest) const;

@@ -77,6 +77,25 @@ TEST_F(TemplateStoreTest, WhatAKilledBuilderLeftIsNoObstacle) {
   EXPECT_FALSE(std::filesystem::exists(folder_ + "/templates/.draft-0123"));
 }
 
+TEST_F(TemplateStoreTest, SweepTakesWhatAKilledBuilderLeft) {
+  Build(Key(128));
+  std::filesystem::create_directories(folder_ + "/templates/.draft-0123/memory");
+
+  store_->Sweep();
+
+  EXPECT_FALSE(std::filesystem::exists(folder_ + "/templates/.draft-0123"));
+  EXPECT_TRUE(store_->Open(Key(128)).value().has_value());
+}
+
+TEST_F(TemplateStoreTest, SweepLeavesALivingBuilderAlone) {
+  auto draft = store_->Begin(Key(128)).value();
+
+  store_->Sweep();
+
+  EXPECT_TRUE(draft.Commit().has_value());
+  EXPECT_TRUE(store_->Open(Key(128)).value().has_value());
+}
+
 TEST_F(TemplateStoreTest, StaleTemplatesAreToldAndGoWithTheNextBuild) {
   const std::string stale = Key(128).id;
   Build(Key(128));
