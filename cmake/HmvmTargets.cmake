@@ -1,11 +1,6 @@
 # One helper a kind of target, so that each folder's CMakeLists.txt reads as a table of contents.
-find_package(PkgConfig REQUIRED)
-find_package(Threads REQUIRED)
-set(Protobuf_USE_STATIC_LIBS ON)  # as hmvm_static_package says
-find_package(Protobuf REQUIRED)
-find_package(GTest REQUIRED)
-find_package(tl-expected REQUIRED)
 include(GoogleTest)
+include(HmvmPackages)
 
 add_library(hmvm_options INTERFACE)
 target_compile_options(hmvm_options INTERFACE -Wall -Wextra -Werror)
@@ -14,14 +9,6 @@ if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND CMAKE_CXX_COMPILER_VERSION VERSION_L
   target_compile_options(hmvm_options INTERFACE -Wno-restrict)
 endif()
 target_include_directories(hmvm_options INTERFACE ${CMAKE_SOURCE_DIR} ${CMAKE_BINARY_DIR})
-
-# hmvm_static_package(PREFIX package): a library by pkg-config as PkgConfig::PREFIX, in its static form. hmvm and hmvm-vmm
-# are started for each container, and what the dynamic linker maps and relocates takes a good part of that.
-macro(hmvm_static_package prefix package)
-  set(CMAKE_FIND_LIBRARY_SUFFIXES .a)
-  pkg_check_modules(${prefix} REQUIRED IMPORTED_TARGET ${package})
-  set(CMAKE_FIND_LIBRARY_SUFFIXES .so .a)
-endmacro()
 
 # hmvm_library(NAME SOURCES ... [TESTS ...] [FUZZ ...] [DEPENDS hmvm::x ...] [LINK lib ...])
 # Makes the library hmvm_NAME with the alias hmvm::NAME, one test program of all its TESTS, and for each FUZZ
@@ -60,12 +47,14 @@ function(hmvm_test name)
   gtest_discover_tests(${name} TEST_PREFIX ${name}. DISCOVERY_TIMEOUT 60 PROPERTIES LABELS "${labels}" TIMEOUT 300)
 endfunction()
 
-# hmvm_program(NAME SOURCES ... [DEPENDS ...] [LINK ...] DESTINATION dir): an installed executable. The build tree
-# has the same layout below it as an installation, so that a program finds its siblings by one rule.
+# hmvm_program(NAME SOURCES ... [DEPENDS ...] [LINK ...] DESTINATION dir): an installed executable, with its C++ library in
+# it, as HmvmPackages says. The build tree has the same layout below it as an installation, so that a program finds its
+# siblings by one rule.
 function(hmvm_program name)
   cmake_parse_arguments(ARG "" "DESTINATION" "SOURCES;DEPENDS;LINK" ${ARGN})
   add_executable(${name} ${ARG_SOURCES})
   target_link_libraries(${name} PRIVATE hmvm_options ${ARG_DEPENDS} ${ARG_LINK})
+  target_link_options(${name} PRIVATE -static-libstdc++ -static-libgcc)
   set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/${ARG_DESTINATION})
   install(TARGETS ${name} RUNTIME DESTINATION ${ARG_DESTINATION})
 endfunction()
