@@ -1,9 +1,6 @@
 // hmvm-vmm: one process, one microVM. Exit status: 0 power-off or Stop, 1 wrong arguments or failed set-up, 2
 // reset by the guest, 3 panic of the guest, 4 KVM error.
 #include <elf.h>
-#include <pthread.h>
-#include <signal.h>
-#include <sys/signalfd.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -18,6 +15,7 @@
 #include "security/seccomp.h"
 #include "vmm/boot/bzimage_payload.h"
 #include "vmm/control.h"
+#include "vmm/ending_signals.h"
 #include "vmm/flags.h"
 #include "vmm/machine.h"
 #include "vmm/probe_report.h"
@@ -40,19 +38,6 @@ ExitStatus StatusOf(MachineEnd end) {
       return kKvmError;
   }
   return kKvmError;
-}
-
-// The signals that end the machine, as a descriptor. Blocked in this thread and in all that it starts.
-Result<UniqueFd> TakeSignals() {
-  sigset_t signals;
-  ::sigemptyset(&signals);
-  ::sigaddset(&signals, SIGTERM);
-  ::sigaddset(&signals, SIGINT);
-  ::pthread_sigmask(SIG_BLOCK, &signals, nullptr);
-  ::signal(SIGPIPE, SIG_IGN);  // a peer that went is an error of the write, where it belongs
-  UniqueFd fd(::signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK));
-  if (!fd.valid()) return Error{errno, "signalfd"};
-  return Place(fd_class::kUntouched, std::move(fd));
 }
 
 void LogReport(const std::string& report) {
@@ -99,12 +84,12 @@ Result<> EnterJail(Flags& flags, int signals) {
 
 Result<ExitStatus> Run(int argc, char** argv, uint64_t started_monotonic_ns) {
   AllowAllClasses();
-  HMVM_TRY_ASSIGN(const UniqueFd signals, TakeSignals());
+  HMVM_TRY_ASSIGN(const EndingSignals signals, EndingSignals::Take());
   HMVM_TRY_ASSIGN(Flags flags, ParseFlags(argc, argv));
   if (flags.probe) return Probe();
   if (flags.inspect.valid()) return Inspect(flags.inspect.get());
   SettleLibrary();
-  HMVM_TRY(EnterJail(flags, signals.get()));
+  HMVM_TRY(EnterJail(flags, signals.fd()));
   flags.machine.enter_role = [mode = flags.seccomp, further = flags.syscalls](ThreadRole role) -> Result<> {
     // Last of all, and of all threads: what is open by now has its place.
     if (role == ThreadRole::kControl) HMVM_TRY(AllowArrivingOnly());
@@ -123,11 +108,8 @@ Result<ExitStatus> Run(int argc, char** argv, uint64_t started_monotonic_ns) {
 
   Control control(*loop, *machine, std::move(flags.files), started_monotonic_ns);
   if (flags.control.valid()) HMVM_TRY(control.Serve(std::move(flags.control)));
-  HMVM_TRY_ASSIGN(const Watch signal_watch, loop->OnReadable(signals.get(), [&]() -> Result<> {
-    machine->Stop();
-    return {};
-  }));
   HMVM_TRY(machine->Start([&] { loop->Stop(); }, flags.paused));
+  HMVM_TRY_ASSIGN(const Watch signal_watch, signals.Listen(*loop, [&] { machine->Stop(); }));
   HMVM_TRY(loop->Run());
 
   const MachineOutcome outcome = machine->Wait();
