@@ -12,7 +12,7 @@
 
 #include <cstring>
 #include <string>
-#include <utility>
+#include <string_view>
 
 #include "base/file.h"
 #include "guest/agent/cgroup.h"
@@ -27,21 +27,28 @@ Result<> Mount(const char* type, const char* target, unsigned long flags) {
   return {};
 }
 
-// Anonymous memory in folios, where the kernel knows them: on the ring3 platform, which has no huge pages, a
-// first touch costs a tenth. 128 KiB, and less where that does not fit.
-void EnableLargeFolios() {
-  for (const char* size : {"128kB", "64kB", "32kB", "16kB"}) {
-    const auto control =
-        OpenFile(std::string("/sys/kernel/mm/transparent_hugepage/hugepages-") + size + "/enabled", O_WRONLY);
-    if (control.has_value()) (void)WriteAll(control->get(), "always").has_value();
-  }
+// A setting of the kernel's; one that does not know it is no worse than it was.
+void Tune(const std::string& path, std::string_view value) {
+  const auto setting = OpenFile(path, O_WRONLY);
+  if (setting.has_value()) (void)WriteAll(setting->get(), value).has_value();
 }
 
-// The image's files are read in larger pieces than the kernel's 128 KiB: what waits is the start of a
-// program, and most of a read's time is the way to the host and back.
-void ReadImageInLargePieces() {
-  const auto size = OpenFile("/sys/block/vda/queue/read_ahead_kb", O_WRONLY);
-  if (size.has_value()) (void)WriteAll(size->get(), "512").has_value();
+void TuneKernel() {
+  // Anonymous memory in folios: on the ring3 platform, which has no huge pages, a first touch costs a tenth.
+  // 128 KiB, and less where that does not fit.
+  for (const char* size : {"128kB", "64kB", "32kB", "16kB"}) {
+    Tune(std::string("/sys/kernel/mm/transparent_hugepage/hugepages-") + size + "/enabled", "always");
+  }
+  // No compaction ahead of need: looking whether there is any, twice a second, is nearly all that an idle
+  // guest does, and there are thousands of these on a host.
+  Tune("/proc/sys/vm/compaction_proactiveness", "0");
+  // The image's files are read in larger pieces than the kernel's 128 KiB: what waits is the start of a
+  // program, and most of a read's time is the way to the host and back.
+  Tune("/sys/block/vda/queue/read_ahead_kb", "512");
+  // docker's defaults for a network of the container's own: who is not root may listen on port 80 and send
+  // pings.
+  Tune("/proc/sys/net/ipv4/ip_unprivileged_port_start", "0");
+  Tune("/proc/sys/net/ipv4/ping_group_range", "0 2147483647");
 }
 
 // pivot_root(2) refuses to leave the kernel's own first root, in which we start: go to a bind mount of it.
@@ -63,16 +70,6 @@ Result<> BringLoopbackUp() {
   return {};
 }
 
-// docker's defaults for a network of the container's own: who is not root may listen on port 80 and send
-// pings.
-void OpenNetworkToUsers() {
-  for (const auto& [name, value] :
-       {std::pair("ip_unprivileged_port_start", "0"), std::pair("ping_group_range", "0 2147483647")}) {
-    const auto setting = OpenFile(std::string("/proc/sys/net/ipv4/") + name, O_WRONLY);
-    if (setting.has_value()) (void)WriteAll(setting->get(), value).has_value();
-  }
-}
-
 }  // namespace
 
 Result<> PrepareSystem() {
@@ -82,12 +79,10 @@ Result<> PrepareSystem() {
   HMVM_TRY(Mount("sysfs", "/sys", MS_NOSUID | MS_NOEXEC | MS_NODEV));
   HMVM_TRY(Mount("cgroup2", kCgroupRoot, MS_NOSUID | MS_NOEXEC | MS_NODEV));
   EnableControllers();
-  EnableLargeFolios();
-  ReadImageInLargePieces();
+  TuneKernel();
   // Descriptors of all streams of all processes; containers set their own limit.
   const rlimit files = {.rlim_cur = 1 << 20, .rlim_max = 1 << 20};
   ::setrlimit(RLIMIT_NOFILE, &files);
-  OpenNetworkToUsers();
   return BringLoopbackUp();
 }
 
