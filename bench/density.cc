@@ -3,6 +3,7 @@
 #include <cinttypes>
 #include <cstdio>
 #include <fstream>
+#include <sstream>
 
 #include <gflags/gflags.h>
 #include <nlohmann/json.hpp>
@@ -58,14 +59,17 @@ struct Containers {
   }
 };
 
-void Fork(Containers& containers, size_t count) {
-  const std::string output =
-      Must(containers.runtimes.Hmvm() + Command{"fork", "-n", std::to_string(count), containers.ids.front()});
-  for (size_t at = 0; at < output.size();) {
-    const size_t end = output.find('\n', at);
-    containers.ids.push_back(output.substr(at, end - at));
-    at = end + 1;
+// Why the host bears no more; empty: all were made.
+std::string Fork(Containers& containers, size_t count) {
+  const auto forked = RunCommand(containers.runtimes.Hmvm() +
+                                 Command{"fork", "-n", std::to_string(count), containers.ids.front()});
+  if (!forked.has_value()) Fail(forked.error().Message());
+  std::istringstream output(forked->output);
+  for (std::string line; std::getline(output, line);) {
+    if (line.starts_with("hmvm: ")) return line;
+    containers.ids.push_back(line);
   }
+  return "";
 }
 
 // The copies made so far, all but the origin.
@@ -105,18 +109,21 @@ void Main(const std::vector<std::string>&) {
       "| copies | time of one | VMM, private | VMM, proportional | supervisor, private | host, each |\n"
       "| --- | --- | --- | --- | --- | --- |\n");
   std::vector<StackedBar> bars;
+  std::string end;
   for (const size_t wanted : {size_t{1}, size_t{10}, size_t{FLAGS_count}}) {
     const size_t have = containers.ids.size() - 1;
     if (wanted <= have) continue;
     const int64_t start_ns = MonotonicNs();
-    while (containers.ids.size() - 1 < wanted && AvailableMib() > FLAGS_keep_mib) {
-      Fork(containers, std::min<size_t>(wanted - (containers.ids.size() - 1), 10));
+    while (containers.ids.size() - 1 < wanted && end.empty()) {
+      end = Fork(containers, std::min<size_t>(wanted - (containers.ids.size() - 1), 10));
+      if (AvailableMib() < FLAGS_keep_mib) end = "what --keep_mib leaves free is reached";
     }
     const size_t made = containers.ids.size() - 1 - have;
     if (made == 0) break;
     bars.push_back(Report(containers, available_mib,
                           static_cast<double>(MonotonicNs() - start_ns) / 1e6 / static_cast<double>(made)));
   }
+  if (!end.empty()) std::printf("\nThe host bears no more: %s\n", end.c_str());
   if (!FLAGS_svg.empty())
     WriteStackedBars(FLAGS_svg, "Memory of one copy of an idle container, median", "MiB", bars);
 }
