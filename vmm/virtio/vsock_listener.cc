@@ -76,10 +76,12 @@ void VsockListener::OnReadable(Caller* caller) {
   const auto port =
       line_bytes == std::string_view::npos ? std::nullopt : ParseConnect(text.substr(0, line_bytes));
   UniqueFd fd = Release(caller);
-  if (!port) return;
-  if (::recv(fd.get(), bytes.data(), line_bytes + 1, MSG_DONTWAIT) != static_cast<ssize_t>(line_bytes + 1))
-    return;
-  on_connect_(*port, std::move(fd));
+  if (port &&
+      ::recv(fd.get(), bytes.data(), line_bytes + 1, MSG_DONTWAIT) == static_cast<ssize_t>(line_bytes + 1)) {
+    on_connect_(*port, std::move(fd));
+  }
+  fd.reset();
+  Retry();  // refused, here or by who was called, it has made room
 }
 
 UniqueFd VsockListener::Release(Caller* caller) {

@@ -223,13 +223,17 @@ void VsockMuxer::TakeOut(VsockConnection* connection) {
 void VsockMuxer::Reset() {
   ready_.Clear();
   resets_.clear();
-  // Watches end on the loop's thread alone: the connections go there, and nothing of them stays here.
+  // Watches end on the loop's thread alone, where also the listener is: the connections go there, and nothing
+  // of them stays here.
   std::vector<std::unique_ptr<VsockConnection>> dead = std::move(draining_);
   draining_.clear();
   for (auto& [ports, connection] : connections_) dead.push_back(std::move(connection));
   connections_.clear();
   for (const auto& connection : dead) connection->discarded = true;
-  loop_.Post([dead = std::move(dead)] {});
+  loop_.Post([this, dead = std::move(dead)]() mutable {
+    dead.clear();
+    if (listener_ != nullptr) listener_->Retry();
+  });
 }
 
 void VsockMuxer::Save(snapshot::VsockState* state) const {

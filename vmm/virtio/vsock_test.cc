@@ -3,6 +3,7 @@
 #include <linux/vm_sockets.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
@@ -62,6 +63,21 @@ std::string Pattern(uint64_t offset, size_t bytes) {
   for (size_t i = 0; i < bytes; ++i) text[i] = static_cast<char>((offset + i) * 2654435761u >> 13);
   return text;
 }
+
+// As long as it lives this process gets no descriptor but those that it closes.
+class NoMoreDescriptors {
+ public:
+  NoMoreDescriptors() {
+    ::getrlimit(RLIMIT_NOFILE, &before_);
+    const UniqueFd lowest_free(::dup(STDERR_FILENO));
+    const rlimit none = {.rlim_cur = static_cast<rlim_t>(lowest_free.get()), .rlim_max = before_.rlim_max};
+    ::setrlimit(RLIMIT_NOFILE, &none);
+  }
+  ~NoMoreDescriptors() { ::setrlimit(RLIMIT_NOFILE, &before_); }
+
+ private:
+  rlimit before_;
+};
 
 // The device with its loop on a thread of its own; the test is the guest's driver, and the host's programs.
 class VsockTest : public ::testing::Test {
@@ -158,9 +174,12 @@ class VsockTest : public ::testing::Test {
 
   UniqueFd ConnectToListener() {
     UniqueFd fd(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
-    const sockaddr_un address = Address(path_);
-    EXPECT_EQ(::connect(fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof(address)), 0);
+    ConnectToListener(fd);
     return fd;
+  }
+  void ConnectToListener(const UniqueFd& socket) {
+    const sockaddr_un address = Address(path_);
+    EXPECT_EQ(::connect(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof(address)), 0);
   }
 
   // A connection from the host to the guest's port 5000.
@@ -598,6 +617,41 @@ TEST_F(VsockTest, DriverMayResetWhileConnectionsComeAndGo) {
   const Stream stream = Connect();
   Say(stream.host, "again");
   EXPECT_EQ(Receive(VIRTIO_VSOCK_OP_RW).payload, "again");
+}
+
+// Want of descriptors.
+
+TEST_F(VsockTest, WhoCouldNotBeAcceptedIsAfterADriverReset) {
+  Activate();
+  const Stream old = Connect();
+  const UniqueFd waiting(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  const NoMoreDescriptors none;
+  ConnectToListener(waiting);
+  Say(waiting, "CONNECT 5000\n");
+  for (int i = 0; i < 2; ++i) Barrier();
+  ASSERT_FALSE(TryReceive().has_value());
+
+  Activate();
+  for (int i = 0; i < 2; ++i) Barrier();
+
+  EXPECT_EQ(Counter("connections"), 2u);
+}
+
+TEST_F(VsockTest, WhoCouldNotBeAcceptedIsAfterACallerThatIsRefused) {
+  Activate();
+  UniqueFd silent = ConnectToListener();
+  for (int i = 0; i < 2; ++i) Barrier();
+  const UniqueFd waiting(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  const NoMoreDescriptors none;
+  ConnectToListener(waiting);
+  Say(waiting, "CONNECT 5000\n");
+  for (int i = 0; i < 2; ++i) Barrier();
+  ASSERT_FALSE(TryReceive().has_value());
+
+  Say(silent, "nonsense\n");
+  for (int i = 0; i < 3; ++i) Barrier();
+
+  EXPECT_EQ(Counter("connections"), 1u);
 }
 
 // Packets no driver should send.
