@@ -7,6 +7,7 @@
 
 #include "base/file.h"
 #include "security/fd_class.h"
+#include "vmm/api/added_memory.h"
 #include "vmm/kvm/write_log.h"
 #include "vmm/machine.h"
 #include "vmm/machine_host.h"
@@ -54,7 +55,7 @@ Result<GuestMemory::Added> AddedMemory(const snapshot::MachineState& state,
                         std::to_string(booted_mib + added.bytes / kMiB) + " to " +
                         std::to_string(booted_mib + added.region_bytes / kMiB)};
   }
-  added.bytes = (*memory_mib - booted_mib) * kMiB / Mem::kBlockBytes * Mem::kBlockBytes;
+  added.bytes = AddedMemoryBytes(booted_mib, *memory_mib);
   return added;
 }
 

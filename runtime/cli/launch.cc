@@ -16,6 +16,7 @@
 #include "runtime/supervisor/supervisor_client.h"
 #include "runtime/template/build.h"
 #include "runtime/template/store.h"
+#include "vmm/api/added_memory.h"
 
 namespace hmvm {
 namespace {
@@ -227,7 +228,7 @@ void AddTemplate(const Folders& folders, const ContainerConfig& config, const In
     if (key.machine.grows) {
       files.snapshot->cpus = config.cpus;
       files.snapshot->memory_mib = memory_mib;
-      files.snapshot->added_bytes = AddedMemoryBytes(key.machine, memory_mib);
+      files.snapshot->added_bytes = AddedMemoryBytes(key.machine.memory_mib, memory_mib);
     }
     files.snapshot->known_whole = [store, id = key.id, memory] { return store.IsKnownWhole(id, memory); };
     files.snapshot->note_whole = [store, id = key.id, memory] { store.NoteWhole(id, memory); };

@@ -78,11 +78,6 @@ std::optional<TemplateMachine> GrowingMachine(const TemplateMachine& exact) {
   return machine;
 }
 
-uint64_t AddedMemoryBytes(const TemplateMachine& machine, uint32_t memory_mib) {
-  constexpr uint64_t kBlockBytes = 2 << 20;  // hmvm-vmm's virtio-mem
-  return ((uint64_t{memory_mib} - machine.memory_mib) << 20) / kBlockBytes * kBlockBytes;
-}
-
 Result<TemplateKey> MakeTemplateKey(const TemplateMachine& machine) {
   TemplateKey key{.machine = machine, .id = {}, .text = {}};
   utsname host = {};

@@ -34,8 +34,6 @@ struct GrowthLimits {
 
 // The machine that grows to the size of `exact`, the same for nearly all sizes; none: its own alone will do.
 std::optional<TemplateMachine> GrowingMachine(const TemplateMachine& exact);
-// How much is added to `machine` for a container of `memory_mib`: whole blocks.
-uint64_t AddedMemoryBytes(const TemplateMachine& machine, uint32_t memory_mib);
 
 struct TemplateKey {
   TemplateMachine machine;

@@ -56,16 +56,6 @@ TEST_F(TemplateKeyTest, SizesGrowFromOneMachineButForTheSmallest) {
   EXPECT_EQ(GrowingMachine(wide), std::nullopt);
 }
 
-TEST_F(TemplateKeyTest, MemoryIsAddedInWholeBlocks) {
-  TemplateMachine machine = SmallMachine();
-  machine.memory_mib = 256;
-
-  EXPECT_EQ(AddedMemoryBytes(machine, 256), 0u);
-  EXPECT_EQ(AddedMemoryBytes(machine, 257), 0u);
-  EXPECT_EQ(AddedMemoryBytes(machine, 259), 2u << 20);
-  EXPECT_EQ(AddedMemoryBytes(machine, 65536), (65536ull - 256) << 20);
-}
-
 TEST_F(TemplateKeyTest, EveryPartOfTheMachineCounts) {
   const std::string id = IdOf(SmallMachine());
   TemplateMachine cpus = SmallMachine(), memory = SmallMachine(), platform = SmallMachine(),

@@ -7,6 +7,7 @@
 #include <optional>
 #include <vector>
 
+#include "vmm/api/added_memory.h"
 #include "vmm/memory/guest_memory.h"
 #include "vmm/virtio/device.h"
 
@@ -16,8 +17,7 @@ namespace hmvm {
 // the driver may plug all: requested is what there is.
 class Mem final : public VirtioDevice {
  public:
-  static constexpr uint64_t kBlockBytes = 2 << 20;  // what Linux can plug one by one: a page block
-
+  static constexpr uint64_t kBlockBytes = kMemoryBlockBytes;
   static constexpr uint64_t kRegionUnitBytes = 128 << 20;  // Linux's memory block: it uses no part of one
 
   // The region of `memory` is whole units, what is added whole blocks. It outlives this.
