@@ -8,10 +8,14 @@
 namespace hmvm {
 
 Result<> MakePrivateFolder(const std::string& path) {
-  std::error_code error;
-  std::filesystem::create_directories(path, error);
-  if (error) return Error{error.value(), "create folder '" + path + "'"};
-  if (::chmod(path.c_str(), 0700) < 0) return Error{errno, "protect folder '" + path + "'"};
+  std::filesystem::path made;
+  for (const std::filesystem::path& part : std::filesystem::path(path)) {
+    made /= part;
+    // Private from its first moment on, and without the umask, which is all threads'.
+    if (::mkdir(made.c_str(), 0700) < 0 && errno != EEXIST)
+      return Error{errno, "create folder '" + path + "'"};
+  }
+  if (!std::filesystem::is_directory(path)) return Error{ENOTDIR, "create folder '" + path + "'"};
   return {};
 }
 

@@ -7,7 +7,8 @@
 
 namespace hmvm {
 
-// Makes it, and those above it, where they are not there. Nobody else can look into it (0700) from then on.
+// Makes it, and those above it, where they are not there: nobody else can look into what it makes (0700). A
+// folder that is there stays as it is.
 Result<> MakePrivateFolder(const std::string& path);
 
 // No error where there is none.

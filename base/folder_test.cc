@@ -24,25 +24,28 @@ class FolderTest : public testing::Test {
   fs::path dir_;
 };
 
-TEST_F(FolderTest, APrivateFolderIsOursAloneAlsoIfItWasThere) {
+TEST_F(FolderTest, APrivateFolderAndThoseAboveItAreOursAloneAndWhatWasThereStays) {
   fs::create_directory(dir_ / "there");
   fs::permissions(dir_ / "there", fs::perms::all);
 
-  ASSERT_TRUE(MakePrivateFolder(dir_ / "new/below").has_value());
+  ASSERT_TRUE(MakePrivateFolder(dir_ / "there/new/below/").has_value());
   ASSERT_TRUE(MakePrivateFolder(dir_ / "there").has_value());
 
-  EXPECT_EQ(fs::status(dir_ / "new/below").permissions(), fs::perms::owner_all);
-  EXPECT_EQ(fs::status(dir_ / "there").permissions(), fs::perms::owner_all);
+  EXPECT_EQ(fs::status(dir_ / "there/new").permissions(), fs::perms::owner_all);
+  EXPECT_EQ(fs::status(dir_ / "there/new/below").permissions(), fs::perms::owner_all);
+  EXPECT_EQ(fs::status(dir_ / "there").permissions(), fs::perms::all);
 }
 
 TEST_F(FolderTest, AFileInItsPlaceIsNamed) {
   std::ofstream(dir_ / "file").close();
 
-  const auto made = MakePrivateFolder(dir_ / "file/below");
+  for (const fs::path& path : {dir_ / "file/below", dir_ / "file"}) {
+    const auto made = MakePrivateFolder(path);
 
-  ASSERT_FALSE(made.has_value());
-  EXPECT_EQ(made.error().code, ENOTDIR);
-  EXPECT_EQ(made.error().what, "create folder '" + (dir_ / "file/below").string() + "'");
+    ASSERT_FALSE(made.has_value());
+    EXPECT_EQ(made.error().code, ENOTDIR);
+    EXPECT_EQ(made.error().what, "create folder '" + path.string() + "'");
+  }
 }
 
 TEST_F(FolderTest, ATreeIsRemovedAndMayBeGone) {

@@ -3,13 +3,13 @@
 
 #include <algorithm>
 #include <chrono>
-#include <filesystem>
 #include <functional>
 #include <map>
 #include <thread>
 
 #include <nlohmann/json.hpp>
 
+#include "base/folder.h"
 #include "runtime/cli/commands.h"
 #include "runtime/cli/output.h"
 #include "security/guard/audit.h"
@@ -23,8 +23,7 @@ using nlohmann::ordered_json;
 
 // That the guard came or went belongs into the log of what it has met.
 Result<> Enter(const Folders& folders, const std::string& event, const std::string& version) {
-  std::error_code error;
-  std::filesystem::create_directories(folders.root, error);
+  HMVM_TRY(MakePrivateFolder(folders.root));
   return AuditGuard(folders.audit(), event, version);
 }
 

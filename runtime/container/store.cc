@@ -2,7 +2,6 @@
 
 #include <fcntl.h>
 #include <sys/file.h>
-#include <sys/stat.h>
 
 #include <algorithm>
 #include <chrono>
@@ -20,16 +19,6 @@ namespace fs = std::filesystem;
 
 constexpr int kLostExitCode = 137;  // 128 + SIGKILL: what became of the processes of a machine that is gone
 constexpr size_t kStateLimitBytes = 16 << 20;
-
-Result<> MakeFolders(const std::string& path) {
-  // Root file systems and sockets of containers are nobody else's to look at.
-  const mode_t old_mask = ::umask(077);
-  std::error_code error;
-  fs::create_directories(path, error);
-  ::umask(old_mask);
-  if (error) return Error{error.value(), "create folder '" + path + "'"};
-  return {};
-}
 
 bool IsContainerId(std::string_view name) {
   return name.size() == 64 && name.find_first_not_of("0123456789abcdef") == std::string_view::npos;
@@ -86,8 +75,9 @@ std::map<std::string, std::string> DetailsOf(const ContainerRecord& record) {
 
 Result<ContainerStore> ContainerStore::Open(const std::string& root, const std::string& run_root) {
   const std::string containers = root + "/containers";
-  HMVM_TRY(MakeFolders(containers));
-  HMVM_TRY(MakeFolders(run_root));
+  // Root file systems and sockets of containers are nobody else's to look at.
+  HMVM_TRY(MakePrivateFolder(containers));
+  HMVM_TRY(MakePrivateFolder(run_root));
   HMVM_TRY_ASSIGN(EventLog events, EventLog::Open(root + "/events"));
   return ContainerStore(containers, run_root, root + "/audit", std::move(events));
 }
@@ -125,10 +115,10 @@ Result<> ContainerStore::Add(const ContainerRecord& record) const {
     }
   }
   const std::string fresh = containers_ + "/.new-" + record.id;
-  HMVM_TRY(MakeFolders(fresh));
+  HMVM_TRY(MakePrivateFolder(fresh));
   auto added = [&]() -> Result<> {
     HMVM_TRY(WriteRecord(fresh, record));
-    HMVM_TRY(MakeFolders(RunFolder(record.id)));
+    HMVM_TRY(MakePrivateFolder(RunFolder(record.id)));
     HMVM_TRY(Tell(record, std::string(StatusName(record.status()))));
     if (::rename(fresh.c_str(), Folder(record.id).c_str()) < 0) {
       return Error{errno, "create folder '" + Folder(record.id) + "'"};
@@ -187,7 +177,7 @@ Result<ContainerRecord> ContainerStore::Claim(const std::string& id) const {
   // A supervisor that was killed has left its sockets, and its VMM may have been on its way out until now.
   RemoveCell(id);
   HMVM_TRY(RemoveTree(RunFolder(id)));
-  HMVM_TRY(MakeFolders(RunFolder(id)));
+  HMVM_TRY(MakePrivateFolder(RunFolder(id)));
   HMVM_TRY(Enter(record, Status::kStarting));
   return record;
 }
