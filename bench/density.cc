@@ -115,6 +115,7 @@ void Main(const std::vector<std::string>&) {
     if (wanted <= have) continue;
     const int64_t start_ns = MonotonicNs();
     while (containers.ids.size() - 1 < wanted && end.empty()) {
+      Progress(std::to_string(containers.ids.size() - 1) + " copies of " + std::to_string(FLAGS_count));
       end = Fork(containers, std::min<size_t>(wanted - (containers.ids.size() - 1), 10));
       if (AvailableMib() < FLAGS_keep_mib) end = "what --keep_mib leaves free is reached";
     }

@@ -75,6 +75,7 @@ void MeasureLayers() {
       {Series("a seccomp filter", "us"), [] { return ChildUs(0, [] { TakeRole(ThreadRole::kVcpu); }); }});
   Series cell("cell: cgroup, user id, /dev/kvm, and its end", "us");
   for (unsigned i = 0; i < FLAGS_count; ++i) {
+    Progress("layers, round " + std::to_string(i + 1) + " of " + std::to_string(FLAGS_count));
     for (Layer& layer : layers) layer.times.Add(layer.measure());
     const int64_t start_ns = MonotonicNs();
     { const auto made = Cell::Create("bench-" + std::to_string(::getpid()), {}); }

@@ -1,11 +1,13 @@
 #include "bench/measure.h"
 
+#include <signal.h>
 #include <sys/sysinfo.h>
 #include <sys/utsname.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cmath>
+#include <csignal>
 #include <cstdio>
 #include <cstdlib>
 #include <ctime>
@@ -15,6 +17,11 @@
 
 namespace hmvm::bench {
 namespace fs = std::filesystem;
+namespace {
+
+volatile std::sig_atomic_t ended_by = 0;  // a signal
+
+}  // namespace
 
 int64_t MonotonicNs() {
   timespec now;
@@ -76,7 +83,15 @@ void PrintTable(const std::vector<const Series*>& table) {
   }
 }
 
+void EndOnSignals() {
+  struct sigaction action = {};
+  action.sa_handler = [](int signal) { ended_by = signal; };
+  action.sa_flags = static_cast<int>(SA_RESTART | SA_RESETHAND);
+  for (const int signal : {SIGINT, SIGTERM}) ::sigaction(signal, &action, nullptr);
+}
+
 void Progress(const std::string& text) {
+  if (ended_by != 0) std::exit(128 + ended_by);
   std::fprintf(stderr, ::isatty(2) ? "\r\033[K%s" : "%s\n", text.c_str());
 }
 

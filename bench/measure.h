@@ -41,7 +41,12 @@ void PrintMachine(const std::string& bench);
 // One row a series: N, least, median, p99, and the median's ratio to the first row of the same unit.
 void PrintTable(const std::vector<const Series*>& table);
 
-// A line of progress on standard error, overwritten by the next on a terminal.
+// From now on SIGINT and SIGTERM end the bench at its next line of progress, where what is static is
+// destroyed and so cleans up; the second one at once.
+void EndOnSignals();
+
+// A line of progress on standard error, overwritten by the next on a terminal. Before each round, while there
+// is nothing that only a local variable would clean up.
 void Progress(const std::string& text);
 
 // Ends the bench with one line and exit code 1.

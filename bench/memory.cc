@@ -71,6 +71,7 @@ void Main(const std::vector<std::string>&) {
   Series overhead("private, without guest memory", "KiB");
   Series guest("guest memory in use", "MiB");
   for (unsigned i = 0; i < FLAGS_count; ++i) {
+    Progress("machine " + std::to_string(i + 1) + " of " + std::to_string(FLAGS_count));
     test::Machine::Options options;
     options.vmm = build + "/libexec/hmvm/hmvm-vmm";
     options.kernel = build + "/share/hmvm/vmlinux";
