@@ -1,9 +1,12 @@
 // A container whose VMM turns hostile while its guest boots: the supervisor survives what it is sent, names
 // what the VMM was ended for, and cleans up; a neighbour goes on.
+#include <signal.h>
+
 #include <fstream>
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <nlohmann/json.hpp>
 
 #include "base/file.h"
 #include "security/guard/guard.h"
@@ -15,8 +18,10 @@ namespace fs = std::filesystem;
 namespace {
 
 using testing::AnyOf;
+using testing::Contains;
 using testing::HasSubstr;
 using testing::IsEmpty;
+using testing::Not;
 
 class SupervisorAttackTest : public GuestTest {
  protected:
@@ -92,7 +97,7 @@ TEST_F(SupervisorAttackTest, AnAttackWhileATemplateIsBuiltIsStoppedAndTold) {
 TEST_F(SupervisorAttackTest, NonsenseOnItsChannelsEndsNothingElse) {
   sandbox_->MustHmvm({"run", "-d", "--name", "neighbour", "busybox", "sleep", "1000000"});
 
-  for (const char* attack : {"control-garbage", "agent-garbage", "flood-log", "send-descriptor"}) {
+  for (const char* attack : {"control-garbage", "agent-garbage", "flood-log"}) {
     const Outcome outcome = RunHostile(attack);
 
     // The container has come to its end all the same, or is said to have failed.
@@ -101,6 +106,44 @@ TEST_F(SupervisorAttackTest, NonsenseOnItsChannelsEndsNothingElse) {
 
   EXPECT_EQ(sandbox_->MustHmvm({"exec", "neighbour", "echo", "well"}), "well");
   sandbox_->MustHmvm({"rm", "-f", "neighbour"});
+}
+
+// What of a process's descriptors /proc tells.
+std::vector<std::string> DescriptorsOf(pid_t pid) {
+  std::vector<std::string> links;
+  for (const fs::directory_entry& fd : fs::directory_iterator("/proc/" + std::to_string(pid) + "/fd")) {
+    std::error_code closed;
+    links.push_back(fs::read_symlink(fd, closed));
+  }
+  return links;
+}
+
+// With a profile by which the VMM may call sendmsg(2): then nothing is between it and who has the other ends.
+TEST_F(SupervisorAttackTest, ADescriptorThatIsSentToTheSupervisorDoesNotArrive) {
+  constexpr char kSent[] = "anon_inode:kvm-vm";
+  const fs::path profile = sandbox_->dir() / "sendmsg.yaml";
+  std::ofstream(profile) << "version: 1\nvmm:\n  syscalls: [sendmsg]\n";
+  for (const std::string attack :
+       {"send-descriptor-agent", "send-descriptor-control", "send-descriptor-files"}) {
+    const Outcome outcome = Hostile(attack, {"run", "-d", "--name", "sender", "--no-template",
+                                             "--security-profile", profile, "busybox", "sleep", "1000000"});
+    ASSERT_EQ(outcome.exit_code, 0) << attack << ": " << Describe(outcome);
+    // The supervisor has read on, on both streams.
+    EXPECT_EQ(sandbox_->MustHmvm({"exec", "sender", "echo", "well"}), "well") << attack;
+    sandbox_->MustHmvm({"pause", "sender"});
+    const auto sender = nlohmann::json::parse(sandbox_->MustHmvm({"inspect", "sender"})).at(0);
+
+    EXPECT_THAT(DescriptorsOf(sender.at("supervisor_pid").get<pid_t>()), Not(Contains(kSent))) << attack;
+
+    // That it was sent is the last that the VMM has said.
+    const auto vmm = sender.at("vmm_pid").get<pid_t>();
+    EXPECT_THAT(DescriptorsOf(vmm), Contains(kSent));
+    ASSERT_EQ(::kill(vmm, SIGKILL), 0);
+    (void)sandbox_->Hmvm({"wait", "sender"});
+    EXPECT_THAT(sandbox_->MustHmvm({"inspect", "sender"}),
+                HasSubstr("attack " + attack + ": " + std::string(kDone)));
+    sandbox_->MustHmvm({"rm", "-f", "sender"});
+  }
 }
 
 }  // namespace

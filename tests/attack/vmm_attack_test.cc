@@ -130,6 +130,7 @@ class VmmAttackTest : public testing::Test {
     std::unique_ptr<GuardedVm> guarded;
     UniqueFd log;
     UniqueFd agent;
+    UniqueFd files;
     std::unique_ptr<TtrpcClient> control;
     Process vmm;
   };
@@ -170,17 +171,23 @@ VmmAttackTest::Machine VmmAttackTest::Start(uint8_t number, Traitor thread, cons
   Pipe log = MakePipe().value();
   SocketPair control = MakeSocketPair(SOCK_STREAM).value();
   SocketPair agent = MakeSocketPair(SOCK_STREAM).value();
+  SocketPair files = MakeSocketPair(SOCK_SEQPACKET).value();
+  constexpr sockaddr kAnyName = {.sa_family = AF_UNIX, .sa_data = {}};
+  const UniqueFd listener = Listen(AF_UNIX, &kAnyName, sizeof(kAnyName.sa_family));
   const UniqueFd read_only = OpenFile(dir_ / "read-only", O_RDONLY).value();
   const UniqueFd writable = OpenFile(dir_ / "writable", O_RDWR).value();
   Process::Options options = {
       .arguments = {HOSTILE_VMM, "--platform=hardware", "--kernel=" + (dir_ / "kernel").string(),
                     "--memory_mib=32", "--control=fd:" + std::to_string(kControlFd),
-                    "--agent=fd:" + std::to_string(kAgentFd),
+                    "--agent=fd:" + std::to_string(kAgentFd), "--files=fd:" + std::to_string(kFilesFd),
+                    "--vsock_listener=fd:" + std::to_string(kListenerFd),
                     "--disks=ro:fd:" + std::to_string(kReadOnlyDiskFd) +
                         ",rw:fd:" + std::to_string(kWritableDiskFd)},
       .fds = {{log.write.get(), STDERR_FILENO},
               {control.second.get(), kControlFd},
               {agent.second.get(), kAgentFd},
+              {files.second.get(), kFilesFd},
+              {listener.get(), kListenerFd},
               {read_only.get(), kReadOnlyDiskFd},
               {writable.get(), kWritableDiskFd}},
       .die_with_parent = true};
@@ -188,6 +195,7 @@ VmmAttackTest::Machine VmmAttackTest::Start(uint8_t number, Traitor thread, cons
   machine.vmm = Process::Start(options).value();
   machine.log = std::move(log.read);
   machine.agent = std::move(agent.first);
+  machine.files = std::move(files.first);
   machine.control = TtrpcClient::Create(std::move(control.first));
   return machine;
 }

@@ -32,6 +32,7 @@ inline constexpr std::string_view kOnlyItself = "reaches nothing but its own pro
 inline constexpr std::string_view kInItsJail = "what it makes lives in the same jail";
 inline constexpr std::string_view kNoWritableDisks = "hmvm gives no container a writable disk";
 inline constexpr std::string_view kOwnNetwork = "in an empty network of its own";
+inline constexpr std::string_view kNobodyTakesIt = "nobody there takes descriptors: the kernel closes it";
 
 inline constexpr HostileAttack kHostileAttacks[] = {
     // Files.
@@ -105,8 +106,13 @@ inline constexpr HostileAttack kHostileAttacks[] = {
     {"netlink", "makes a network device", "socket"},
     {"socket-device", "connects to a TCP port, from the device thread", "socket", Traitor::kDevice},
     {"listen", "waits for connections", "socket", Traitor::kVcpu, Table::kForbidden, kOwnNetwork},
-    {"send-descriptor", "sends its VM's descriptor to whoever has the agent's socket", "sendmsg",
-     Traitor::kDevice, Table::kForbidden, "nobody there takes descriptors: the kernel closes it"},
+    {"send-descriptor-agent", "sends its VM's descriptor on the agent's stream", "sendmsg", Traitor::kDevice,
+     Table::kForbidden, kNobodyTakesIt},
+    {"send-descriptor-control", "the same, on the control channel", "sendmsg", Traitor::kControl,
+     Table::kForbidden, kNobodyTakesIt},
+    {"send-descriptor-files", "the same, on the channel by which a snapshot's files come", "sendmsg",
+     Traitor::kControl, Table::kForbidden, "nobody reads there: it goes with the socket"},
+    {"send-descriptor-listener", "the same, on vsock's listener", "sendmsg", Traitor::kDevice},
     {"sendto-agent", "speaks as the control channel on the agent's socket", "sendto", Traitor::kControl,
      Table::kForbidden, "the supervisor's parser is the wall"},
     {"accept-control", "waits for a connection on another socket than the listener", "accept4",
@@ -193,6 +199,8 @@ inline constexpr std::string_view kRefused = "refused: ";
 // Descriptors that the test gives it; the VMM moves each to its class (security/fd_class.h).
 inline constexpr int kControlFd = 3;
 inline constexpr int kAgentFd = 4;
+inline constexpr int kFilesFd = 5;
+inline constexpr int kListenerFd = 6;
 inline constexpr int kReadOnlyDiskFd = 10;
 inline constexpr int kWritableDiskFd = 11;
 // An environment variable: "PID TCP-PORT UNIX-PATH ABSTRACT-NAME" of what it shall try to reach.

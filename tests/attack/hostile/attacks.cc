@@ -38,6 +38,7 @@
 #include <functional>
 #include <map>
 
+#include "base/ttrpc/frame.h"
 #include "security/fd_class.h"
 #include "tests/attack/hostile/attack_list.h"
 
@@ -47,6 +48,8 @@ namespace {
 // Where the VMM has its descriptors.
 constexpr int kControl = fd_class::kControl.first;
 constexpr int kAgent = fd_class::kAgent.first;
+constexpr int kFiles = fd_class::kFiles.first;
+constexpr int kListener = fd_class::kListener.first;
 constexpr int kReadOnlyDisk = fd_class::kDisks.first;
 constexpr int kWritableDisk = kReadOnlyDisk + 1;
 constexpr int kKvm = fd_class::kKvm.first;
@@ -166,9 +169,10 @@ std::string Listen() {
   return Call(SYS_listen, fd, 1);
 }
 
-std::string SendDescriptor() {
-  char byte = 'x';
-  iovec vector = {&byte, 1};
+// Along with a frame of no type that ttrpc knows, so that who reads it goes on as if nothing had been.
+std::string SendDescriptor(int socket) {
+  std::array<char, kTtrpcHeaderBytes> frame = {};
+  iovec vector = {frame.data(), frame.size()};
   alignas(cmsghdr) std::array<char, CMSG_SPACE(sizeof(int))> room = {};
   msghdr message = {};
   message.msg_iov = &vector;
@@ -180,7 +184,7 @@ std::string SendDescriptor() {
   header->cmsg_type = SCM_RIGHTS;
   header->cmsg_len = CMSG_LEN(sizeof(int));
   std::memcpy(CMSG_DATA(header), &kVm, sizeof(int));
-  return Call(SYS_sendmsg, kAgent, &message, MSG_NOSIGNAL);
+  return Call(SYS_sendmsg, socket, &message, MSG_NOSIGNAL);
 }
 
 // A child that was made is not let run on.
@@ -491,7 +495,10 @@ const std::map<std::string_view, Deed>& Deeds() {
       {"netlink", [](T) { return MakeNetworkDevice(); }},
       {"socket-device", ConnectTcp},
       {"listen", [](T) { return Listen(); }},
-      {"send-descriptor", [](T) { return SendDescriptor(); }},
+      {"send-descriptor-agent", [](T) { return SendDescriptor(kAgent); }},
+      {"send-descriptor-control", [](T) { return SendDescriptor(kControl); }},
+      {"send-descriptor-files", [](T) { return SendDescriptor(kFiles); }},
+      {"send-descriptor-listener", [](T) { return SendDescriptor(kListener); }},
       {"sendto-agent", [](T) { return Call(SYS_sendto, kAgent, "x", 1, MSG_NOSIGNAL, nullptr, 0); }},
       {"accept-control", [](T) { return Call(SYS_accept4, kControl, nullptr, nullptr, 0); }},
       {"sendto-address",
