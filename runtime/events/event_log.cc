@@ -57,19 +57,12 @@ Result<EventReader> EventReader::Open(const EventLog& log) {
 }
 
 Result<std::optional<Event>> EventReader::Next() {
-  size_t searched = used_;
   for (;;) {
-    const size_t newline = buffer_.find('\n', searched);
-    if (newline != std::string::npos) {
-      auto event = DecodeEvent(std::string_view(buffer_).substr(used_, newline - used_));
-      used_ = searched = newline + 1;
+    while (const auto line = lines_.Next()) {
+      auto event = DecodeEvent(*line);
       if (event.has_value()) return event;
-      continue;
     }
-    buffer_.erase(0, used_);
-    used_ = 0;
-    searched = buffer_.size();
-    HMVM_TRY_ASSIGN(bool more, Fill());
+    HMVM_TRY_ASSIGN(bool more, ReadOn());
     if (!more) {
       HMVM_TRY_ASSIGN(more, GoToNewer());
     }
@@ -78,16 +71,9 @@ Result<std::optional<Event>> EventReader::Next() {
 }
 
 // False at the end of the file.
-Result<bool> EventReader::Fill() {
+Result<bool> EventReader::ReadOn() {
   if (!fd_.valid()) return false;
-  char chunk[64 << 10];
-  for (;;) {
-    const ssize_t got = ::read(fd_.get(), chunk, sizeof(chunk));
-    if (got < 0 && errno == EINTR) continue;
-    if (got < 0) return Error{errno, "read '" + path_ + "'"};
-    buffer_.append(chunk, static_cast<size_t>(got));
-    return got > 0;
-  }
+  return lines_.Read(fd_, "'" + path_ + "'");
 }
 
 // False when the file we read is the newest.
@@ -101,11 +87,11 @@ Result<bool> EventReader::GoToNewer() {
     if (::fstat(fd_.get(), &ours) < 0) return Error{errno, "look at '" + path_ + ".1'"};
     if (ours.st_dev == theirs.st_dev && ours.st_ino == theirs.st_ino) return false;
     // It was put aside after we had read its end, perhaps with more in it. Nobody writes to it any more.
-    HMVM_TRY_ASSIGN(const bool more, Fill());
+    HMVM_TRY_ASSIGN(const bool more, ReadOn());
     if (more) return true;
   }
   fd_ = std::move(*newest);
-  buffer_.clear();  // of the old file at most a line that was never finished
+  lines_.Clear();  // of the old file at most a line that was never finished
   return true;
 }
 

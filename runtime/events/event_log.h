@@ -11,6 +11,7 @@
 #include "base/result.h"
 #include "base/unique_fd.h"
 #include "runtime/events/event.h"
+#include "runtime/output/line_buffer.h"
 
 namespace hmvm {
 
@@ -44,13 +45,12 @@ class EventReader {
 
  private:
   explicit EventReader(std::string path) : path_(std::move(path)) {}
-  Result<bool> Fill();
+  Result<bool> ReadOn();
   Result<bool> GoToNewer();
 
   std::string path_;  // of the newest file
   UniqueFd fd_;       // none: there is no file yet
-  std::string buffer_;
-  size_t used_ = 0;  // bytes of buffer_ that are behind us
+  LineBuffer lines_;
 };
 
 }  // namespace hmvm

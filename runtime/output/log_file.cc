@@ -92,30 +92,18 @@ Result<> LogReader::SeekTail(uint64_t lines) {
   }
   if (newlines <= lines) start = 0;
   if (::lseek(fd_.get(), static_cast<off_t>(start), SEEK_SET) < 0) return Error{errno, "seek in log file"};
-  buffer_.clear();
-  used_ = 0;
+  lines_.Clear();
   return {};
 }
 
 Result<std::optional<LogLine>> LogReader::Next() {
-  size_t searched = used_;
   for (;;) {
-    const size_t newline = buffer_.find('\n', searched);
-    if (newline != std::string::npos) {
-      auto line = DecodeLogLine(std::string_view(buffer_).substr(used_, newline - used_));
-      used_ = searched = newline + 1;
+    while (const auto text = lines_.Next()) {
+      auto line = DecodeLogLine(*text);
       if (line.has_value()) return line;
-      continue;
     }
-    buffer_.erase(0, used_);
-    used_ = 0;
-    searched = buffer_.size();
-    char chunk[64 << 10];
-    const ssize_t got = ::read(fd_.get(), chunk, sizeof(chunk));
-    if (got < 0 && errno == EINTR) continue;
-    if (got < 0) return Error{errno, "read log file"};
-    if (got == 0) return std::optional<LogLine>();
-    buffer_.append(chunk, static_cast<size_t>(got));
+    HMVM_TRY_ASSIGN(const bool more, lines_.Read(fd_, "log file"));
+    if (!more) return std::optional<LogLine>();
   }
 }
 

@@ -8,6 +8,7 @@
 
 #include "base/result.h"
 #include "base/unique_fd.h"
+#include "runtime/output/line_buffer.h"
 #include "runtime/output/log_line.h"
 
 namespace hmvm {
@@ -53,8 +54,7 @@ class LogReader {
   explicit LogReader(UniqueFd fd) : fd_(std::move(fd)) {}
 
   UniqueFd fd_;
-  std::string buffer_;
-  size_t used_ = 0;  // bytes of buffer_ that are behind us
+  LineBuffer lines_;
 };
 
 }  // namespace hmvm
