@@ -31,8 +31,8 @@ constexpr std::chrono::milliseconds kSettlePatience(5);
 constexpr size_t kMaxSlots = 32;  // what Platform::AddDeviceInterrupt takes
 
 // The guest ends its machine when its kernel panics, and keeps no bounce buffers, as there is no device with
-// limits. Notices are not printed: a line costs an exit a byte. Nobody compares the TSC with the clock that the
-// host keeps, as the kernel would twice a second.
+// limits. Notices are not printed: a line costs an exit a byte. Nobody compares the TSC with the clock that
+// the host keeps, as the kernel would twice a second.
 constexpr char kCommandLine[] = "panic=-1 quiet swiotlb=noforce tsc=nowatchdog console=hvc0";
 
 // A file of the host's, mapped for as long as the guest's memory is filled from it.
