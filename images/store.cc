@@ -9,6 +9,7 @@
 
 #include "base/escape.h"
 #include "base/file.h"
+#include "base/folder.h"
 #include "images/metadata.h"
 #include "images/name.h"
 #include "images/store_folder.h"
@@ -128,13 +129,12 @@ Result<Found> FindImage(const StoreFolder& folder, const std::string& name_or_id
 }  // namespace
 
 Result<ImageStore> ImageStore::Open(const std::string& dir) {
-  std::error_code failed;
-  const std::filesystem::path absolute = std::filesystem::absolute(dir, failed);
-  if (!failed) std::filesystem::create_directories(absolute.parent_path(), failed);
-  if (failed) return Error{failed.value(), "make the parents of '" + dir + "'"};
-  HMVM_TRY(MakeDirectory(dir));
+  HMVM_TRY(MakePrivateFolder(dir));
   // Also where it was there already: other users must not reach the setuid programs of an unpacked image.
   if (::chmod(dir.c_str(), 0700) < 0) return Error{errno, "set the mode of '" + dir + "'"};
+  std::error_code failed;
+  const std::filesystem::path absolute = std::filesystem::absolute(dir, failed);
+  if (failed) return Error{failed.value(), "find '" + dir + "'"};
   const StoreFolder folder(absolute.string());
   for (const std::string& path : {folder.images, folder.names, folder.rootfs, folder.tmp})
     HMVM_TRY(MakeDirectory(path));

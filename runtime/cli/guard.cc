@@ -9,7 +9,6 @@
 
 #include <nlohmann/json.hpp>
 
-#include "base/folder.h"
 #include "runtime/cli/commands.h"
 #include "runtime/cli/output.h"
 #include "security/guard/audit.h"
@@ -20,12 +19,6 @@ namespace hmvm {
 namespace {
 
 using nlohmann::ordered_json;
-
-// That the guard came or went belongs into the log of what it has met.
-Result<> Enter(const Folders& folders, const std::string& event, const std::string& version) {
-  HMVM_TRY(MakePrivateFolder(folders.root));
-  return AuditGuard(folders.audit(), event, version);
-}
 
 uint64_t Sum(const std::map<std::string, uint64_t>& counts) {
   uint64_t sum = 0;
@@ -129,7 +122,9 @@ Result<int> Execute(const Folders& folders, const GuardLoadOptions&) {
   const std::vector<std::string> before = GuardPins().Versions();
   auto loaded = LoadGuard();
   if (!loaded.has_value()) return Error{0, "the guard can't be loaded: " + loaded.error().Message()};
-  if (*loaded) HMVM_TRY(Enter(folders, before.empty() ? "guard loaded" : "guard replaced", GuardVersion()));
+  // That the guard came or went belongs into the log of what it has met.
+  if (*loaded)
+    HMVM_TRY(AuditGuard(folders.audit(), before.empty() ? "guard loaded" : "guard replaced", GuardVersion()));
   SweepGuardRings();
   HMVM_TRY(Print(GuardVersion() + "\n"));
   return 0;
@@ -139,7 +134,7 @@ Result<int> Execute(const Folders& folders, const GuardUnloadOptions&) {
   const std::vector<std::string> before = GuardPins().Versions();
   HMVM_TRY_ASSIGN(const bool unloaded, UnloadGuard());
   if (!unloaded) return Error{0, "the guard is not loaded"};
-  HMVM_TRY(Enter(folders, "guard unloaded", before.empty() ? "" : before.front()));
+  HMVM_TRY(AuditGuard(folders.audit(), "guard unloaded", before.empty() ? "" : before.front()));
   return 0;
 }
 

@@ -4,6 +4,7 @@
 #include <sys/stat.h>
 
 #include "base/file.h"
+#include "base/folder.h"
 
 namespace hmvm {
 namespace {
@@ -13,9 +14,7 @@ std::string NewestPath(const std::string& folder) { return folder + "/events.jso
 }  // namespace
 
 Result<EventLog> EventLog::Open(const std::string& folder, uint64_t full_bytes) {
-  if (::mkdir(folder.c_str(), 0700) < 0 && errno != EEXIST) {
-    return Error{errno, "create folder '" + folder + "'"};
-  }
+  HMVM_TRY(MakePrivateFolder(folder));
   return EventLog(folder, full_bytes);
 }
 

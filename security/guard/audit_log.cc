@@ -2,7 +2,6 @@
 
 #include <fcntl.h>
 #include <sys/file.h>
-#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -13,6 +12,7 @@
 #include <openssl/sha.h>
 
 #include "base/file.h"
+#include "base/folder.h"
 
 namespace hmvm {
 namespace {
@@ -128,9 +128,7 @@ Result<> TakeIn(const UniqueFd& file, const std::string& path, Head& head) {
 }  // namespace
 
 Result<AuditLog> AuditLog::Open(const std::string& folder) {
-  if (::mkdir(folder.c_str(), 0700) < 0 && errno != EEXIST) {
-    return Error{errno, "create folder '" + folder + "'"};
-  }
+  HMVM_TRY(MakePrivateFolder(folder));
   return AuditLog(folder);
 }
 
