@@ -89,13 +89,18 @@ std::string VersionOf(int file) {
 Result<std::optional<TemplateFiles>> TemplateStore::Open(const TemplateKey& key) const {
   const std::string folder = Folder(key.id);
   auto machine = OpenFile(folder + kMachine, O_RDONLY);
-  if (!machine.has_value() && machine.error().code == ENOENT) return std::optional<TemplateFiles>();
-  if (!machine.has_value()) return machine.error();
-  HMVM_TRY_ASSIGN(UniqueFd memory, OpenFile(folder + kMemory, O_RDONLY));
+  auto memory = OpenFile(folder + kMemory, O_RDONLY);
+  for (const auto* file : {&machine, &memory}) {
+    if (file->has_value()) continue;
+    // Where a part is missing, there is none: the next one built takes its place.
+    const int code = file->error().code;
+    if (code == ENOENT || code == ENOTDIR) return std::optional<TemplateFiles>();
+    return file->error();
+  }
   ::utimensat(AT_FDCWD, folder.c_str(), nullptr, 0);  // failing, it goes earlier than it should: no harm
   auto working_set = OpenFile(folder + kWorkingSet, O_RDONLY);
   return TemplateFiles{.machine = std::move(*machine),
-                       .memory = std::move(memory),
+                       .memory = std::move(*memory),
                        .working_set = std::move(working_set).value_or(UniqueFd())};
 }
 
@@ -215,7 +220,7 @@ Result<std::vector<TemplateInfo>> TemplateStore::List() const {
   return infos;
 }
 
-// One that can't be read is told as stale, for MakeRoom and people to remove.
+// One that can't be read, or lacks a part, is told as stale, for MakeRoom and people to remove.
 Result<TemplateInfo> TemplateStore::Read(const std::string& id) const {
   const std::string folder = Folder(id);
   struct stat status = {};
@@ -229,8 +234,11 @@ Result<TemplateInfo> TemplateStore::Read(const std::string& id) const {
   const auto key = MakeTemplateKey(info.machine);
   info.stale = !key.has_value() || key->id != id;
   for (const char* name : {kMachine, kMemory, kInfo}) {
-    if (::stat((folder + name).c_str(), &status) == 0)
+    if (::stat((folder + name).c_str(), &status) == 0) {
       info.disk_bytes += static_cast<uint64_t>(status.st_blocks) * 512;
+    } else {
+      info.stale = true;
+    }
   }
   return info;
 }

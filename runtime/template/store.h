@@ -28,7 +28,7 @@ struct TemplateInfo {
   int64_t built_unix_ns = 0;
   int64_t used_unix_ns = 0;
   uint64_t disk_bytes = 0;  // taken by its files
-  bool stale = false;       // a part of it has changed: no run will use it any more
+  bool stale = false;       // a part of it has changed or is missing: no run will use it any more
 };
 
 class TemplateStore {
@@ -38,7 +38,7 @@ class TemplateStore {
 
   explicit TemplateStore(std::string folder) : folder_(std::move(folder)) {}
 
-  // Nothing when there is no such template. Notes the use.
+  // Nothing when there is no such template, or not all of it. Notes the use.
   Result<std::optional<TemplateFiles>> Open(const TemplateKey& key) const;
 
   // Whether `memory`, its open file, has been read and found whole in this boot of the host, and was not

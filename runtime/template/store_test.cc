@@ -135,6 +135,35 @@ TEST_F(TemplateStoreTest, BrokenDescriptionIsStale) {
   EXPECT_TRUE(infos[0].stale);
 }
 
+TEST_F(TemplateStoreTest, OneThatLacksAPartIsNoneUntilItIsBuiltAgain) {
+  for (const char* part : {"/machine.pb", "/memory"}) {
+    Build(Key(128));
+    std::filesystem::remove(folder_ + "/templates/" + Key(128).id + part);
+
+    const auto opened = store_->Open(Key(128));
+    const auto infos = store_->List().value();
+    Build(Key(128));
+
+    ASSERT_TRUE(opened.has_value()) << opened.error().Message();
+    EXPECT_FALSE(opened->has_value()) << part;
+    ASSERT_EQ(infos.size(), 1u);
+    EXPECT_TRUE(infos[0].stale) << part;
+    EXPECT_TRUE(store_->Open(Key(128)).value().has_value()) << part;
+  }
+}
+
+TEST_F(TemplateStoreTest, AFileInThePlaceOfATemplateIsNoObstacle) {
+  Build(Key(256));
+  ASSERT_TRUE(WriteFileAtomic(folder_ + "/templates/" + Key(128).id, "no folder").has_value());
+
+  const auto opened = store_->Open(Key(128));
+  Build(Key(128));
+
+  ASSERT_TRUE(opened.has_value()) << opened.error().Message();
+  EXPECT_FALSE(opened->has_value());
+  EXPECT_TRUE(store_->Open(Key(128)).value().has_value());
+}
+
 TEST_F(TemplateStoreTest, MemoryIsKnownWholeUntilItIsWrittenTo) {
   Build(Key(128), "pages");
   const std::string id = Key(128).id;
