@@ -299,9 +299,7 @@ std::vector<int> Cgroup::v1_tasks() const {
 }
 
 void Cgroup::Remove() {
-  // A killed predecessor of the same name may be ending in it: the VMM of a template's build.
-  constexpr std::chrono::seconds kEnding{1};
-  for (const std::string& folder : folders_) (void)RemoveFolder(folder, kEnding);
+  for (const std::string& folder : folders_) (void)RemoveFolder(folder, {});
   folders_.clear();
 }
 

@@ -47,7 +47,7 @@ class Builder {
     HearGuard();
   }
 
-  Result<> Start(const TemplateMachine& machine, const std::string& id, const BuildGuard& guard) {
+  Result<> Start(const TemplateMachine& machine, const std::string& name, const BuildGuard& guard) {
     HMVM_TRY_ASSIGN(const UniqueFd kernel, OpenFile(machine.kernel, O_RDONLY));
     HMVM_TRY_ASSIGN(const UniqueFd initrd, OpenFile(machine.initramfs, O_RDONLY));
     HMVM_TRY_ASSIGN(const UniqueFd null, OpenFile("/dev/null", O_RDWR));
@@ -76,7 +76,6 @@ class Builder {
       options.arguments.push_back("--memory_limit_mib=" + std::to_string(limits.memory_mib));
       options.arguments.push_back(std::string("--cmdline=") + kRoomCommandLine);
     }
-    const std::string name = TemplateStore::CellName(id);
     HMVM_TRY_ASSIGN(cell_, Cell::Create(name, {}));
     HMVM_TRY(Guard(name, guard));
     cell_.Enclose("kill", {}, options);
@@ -165,7 +164,7 @@ class Builder {
 Result<> BuildTemplate(const TemplateStore& store, const TemplateKey& key, const BuildGuard& guard) {
   HMVM_TRY_ASSIGN(TemplateStore::Draft draft, store.Begin(key));
   Builder builder;
-  HMVM_TRY(builder.Start(key.machine, key.id, guard));
+  HMVM_TRY(builder.Start(key.machine, draft.CellName(), guard));
   HMVM_TRY(builder.AwaitAgent());
   HMVM_TRY(builder.Snapshot(draft));
   return draft.Commit();

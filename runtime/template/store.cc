@@ -18,6 +18,7 @@
 #include "base/file.h"
 #include "base/folder.h"
 #include "runtime/container/process_identity.h"
+#include "runtime/container/record.h"
 #include "security/cell.h"
 
 namespace hmvm {
@@ -31,7 +32,8 @@ constexpr char kMemory[] = "/memory";
 constexpr char kWorkingSet[] = "/working_set";
 constexpr char kInfo[] = "/template.json";
 constexpr char kWhole[] = "/whole";
-constexpr char kDraft[] = "/.draft-";  // and the template's id
+constexpr char kDraft[] = "/.draft-";  // and its name
+constexpr size_t kNameDigits = 12;     // of a draft, by chance
 constexpr size_t kInfoLimitBytes = 64 << 10;
 
 bool IsTemplateId(const std::string& name) {
@@ -120,7 +122,7 @@ void TemplateStore::NoteWhole(const std::string& id, int memory) const {
   (void)WriteFileAtomic(Folder(id) + kWhole, VersionOf(memory), 0600, Outlives::kThisProcess);
 }
 
-std::string TemplateStore::DraftFolder(const std::string& id) const { return folder_ + kDraft + id; }
+std::string TemplateStore::DraftFolder(const std::string& name) const { return folder_ + kDraft + name; }
 
 std::vector<std::string> TemplateStore::Drafts() const {
   std::vector<std::string> drafts;
@@ -142,7 +144,7 @@ Result<UniqueFd> TemplateStore::Lock() const {
 void TemplateStore::RemoveDrafts() const {
   for (const std::string& draft : Drafts()) {
     constexpr std::chrono::seconds kEnding{5};  // of the VMM; the draft is the only sign of it
-    RemoveCell(CellName(draft.substr(folder_.size() + std::strlen(kDraft))), kEnding);
+    RemoveCell(CellNameOf(draft.substr(folder_.size() + std::strlen(kDraft))), kEnding);
     (void)RemoveTree(draft);
   }
 }
@@ -157,36 +159,36 @@ Result<TemplateStore::Draft> TemplateStore::Begin(const TemplateKey& key) const 
   HMVM_TRY(MakePrivateFolder(folder_));  // a guest's memory is nobody else's to look at
   HMVM_TRY_ASSIGN(UniqueFd lock, Lock());
   RemoveDrafts();
-  HMVM_TRY(MakePrivateFolder(DraftFolder(key.id)));
-  Draft draft(*this, key, std::move(lock));
-  HMVM_TRY_ASSIGN(draft.machine_,
-                  OpenFile(DraftFolder(draft.key_.id) + kMachine, O_RDWR | O_CREAT | O_EXCL, 0600));
-  HMVM_TRY_ASSIGN(draft.memory_,
-                  OpenFile(DraftFolder(draft.key_.id) + kMemory, O_RDWR | O_CREAT | O_EXCL, 0600));
+  Draft draft(*this, key, NewContainerId().substr(0, kNameDigits), std::move(lock));
+  const std::string folder = DraftFolder(draft.name_);
+  HMVM_TRY(MakePrivateFolder(folder));
+  HMVM_TRY_ASSIGN(draft.machine_, OpenFile(folder + kMachine, O_RDWR | O_CREAT | O_EXCL, 0600));
+  HMVM_TRY_ASSIGN(draft.memory_, OpenFile(folder + kMemory, O_RDWR | O_CREAT | O_EXCL, 0600));
   return draft;
 }
 
-TemplateStore::Draft::Draft(const TemplateStore& store, TemplateKey key, UniqueFd lock)
-    : store_(&store), key_(std::move(key)), lock_(std::move(lock)) {}
+TemplateStore::Draft::Draft(const TemplateStore& store, TemplateKey key, std::string name, UniqueFd lock)
+    : store_(&store), key_(std::move(key)), name_(std::move(name)), lock_(std::move(lock)) {}
 
 TemplateStore::Draft::Draft(Draft&& other) noexcept
     : store_(std::exchange(other.store_, nullptr)),
       key_(std::move(other.key_)),
+      name_(std::move(other.name_)),
       lock_(std::move(other.lock_)),
       machine_(std::move(other.machine_)),
       memory_(std::move(other.memory_)) {}
 
 TemplateStore::Draft::~Draft() {
   if (store_ != nullptr)
-    (void)RemoveTree(store_->DraftFolder(key_.id));  // what stays goes with the next Begin()
+    (void)RemoveTree(store_->DraftFolder(name_));  // what stays goes with the next Begin()
 }
 
 // Not fsynced: a template that a crash of the host has torn is refused by its checksums, and built again.
 Result<> TemplateStore::Draft::Commit() {
-  HMVM_TRY(WriteFileAtomic(store_->DraftFolder(key_.id) + kInfo, Encode(key_, NowUnixNs()), 0600));
+  HMVM_TRY(WriteFileAtomic(store_->DraftFolder(name_) + kInfo, Encode(key_, NowUnixNs()), 0600));
   const std::string folder = store_->Folder(key_.id);
   (void)RemoveTree(folder);  // where it stays, rename() says so
-  if (::rename(store_->DraftFolder(key_.id).c_str(), folder.c_str()) < 0)
+  if (::rename(store_->DraftFolder(name_).c_str(), folder.c_str()) < 0)
     return Error{errno, "create folder '" + folder + "'"};
   std::exchange(store_, nullptr)->MakeRoom(key_.id);
   return {};

@@ -57,22 +57,24 @@ class TemplateStore {
     // Empty, open for writing and reading.
     const UniqueFd& machine() const { return machine_; }
     const UniqueFd& memory() const { return memory_; }
+    // What the machine that is booted for it is called among the host's: as no other, so that builders of
+    // the same template below another root have a cgroup, and the guard's record of it, of their own.
+    std::string CellName() const { return CellNameOf(name_); }
 
     // Makes it a template. Stale ones go.
     Result<> Commit();
 
    private:
     friend class TemplateStore;
-    Draft(const TemplateStore& store, TemplateKey key, UniqueFd lock);
+    Draft(const TemplateStore& store, TemplateKey key, std::string name, UniqueFd lock);
 
     const TemplateStore* store_;  // none: moved away or committed
     TemplateKey key_;
+    std::string name_;
     UniqueFd lock_;
     UniqueFd machine_;
     UniqueFd memory_;
   };
-  // What the machine that is booted for a template is called among the host's.
-  static std::string CellName(const std::string& id) { return "template-" + id; }
   // EAGAIN: somebody else is building one. What killed builders left goes first.
   Result<Draft> Begin(const TemplateKey& key) const;
 
@@ -89,7 +91,8 @@ class TemplateStore {
 
  private:
   std::string Folder(const std::string& id) const { return folder_ + "/" + id; }
-  std::string DraftFolder(const std::string& id) const;
+  std::string DraftFolder(const std::string& name) const;
+  static std::string CellNameOf(const std::string& draft) { return "template-" + draft; }
   std::vector<std::string> Drafts() const;
   // EAGAIN: another process has it.
   Result<UniqueFd> Lock() const;

@@ -68,6 +68,14 @@ TEST_F(TemplateStoreTest, OneBuildsAtATime) {
   EXPECT_EQ(other.error().code, EAGAIN);
 }
 
+// Cgroups, and what the guard knows by them, are the host's: below each root the same template may be built.
+TEST_F(TemplateStoreTest, MachinesOfTheSameTemplateInTwoStoresHaveNoNameInCommon) {
+  const auto draft = store_->Begin(Key(128)).value();
+  const auto other = TemplateStore(folder_ + "/others").Begin(Key(128)).value();
+
+  EXPECT_NE(draft.CellName(), other.CellName());
+}
+
 TEST_F(TemplateStoreTest, WhatAKilledBuilderLeftIsNoObstacle) {
   std::filesystem::create_directories(folder_ + "/templates/.draft-0123/memory");
 
