@@ -81,7 +81,15 @@ TEST_F(ResourcesTest, AQuotaOfProcessorTimeHolds) {
 
     EXPECT_LE(used_s, 1.1 * 0.5 * taken.count());
   }
-  EXPECT_EQ(sandbox_->MustHmvm({"exec", "half", "cat", "/sys/fs/cgroup/cpu.max"}), "50000 100000");
+}
+
+// Its guest takes what the host has taken away for used: a quota of its own let it have half and less of it.
+TEST_F(ResourcesTest, AQuotaOfProcessorTimeIsNotHeldTwice) {
+  Start("quarter", {"--cpus", "0.25"}, kBusy);
+
+  EXPECT_EQ(sandbox_->MustHmvm({"exec", "quarter", "cat", "/sys/fs/cgroup/cpu.max"}), "max 100000");
+  EXPECT_THAT(sandbox_->MustHmvm({"exec", "quarter", "cat", "/sys/fs/cgroup/cpu.stat"}),
+              HasSubstr("nr_throttled 0\n"));
 }
 
 TEST_F(ResourcesTest, SharesDivideOneProcessor) {

@@ -51,9 +51,6 @@ Result<> Cgroup::Limit(const Limits& limits) const {
     HMVM_TRY(WriteControl(path_ + "/memory.max", std::to_string(limits.memory_max_bytes)));
   }
   if (limits.pids_max != 0) HMVM_TRY(WriteControl(path_ + "/pids.max", std::to_string(limits.pids_max)));
-  if (limits.cpu_quota_us != 0) {
-    HMVM_TRY(WriteIfThere(path_ + "/cpu.max", std::to_string(limits.cpu_quota_us) + " 100000"));
-  }
   if (limits.cpu_weight != 0) {
     HMVM_TRY(WriteIfThere(path_ + "/cpu.weight", std::to_string(limits.cpu_weight)));
   }

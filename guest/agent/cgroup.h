@@ -25,9 +25,8 @@ class Cgroup {
   struct Limits {
     uint64_t memory_max_bytes = 0;  // 0: none
     uint32_t pids_max = 0;          // 0: none
-    // Those that the host holds in any case: no error where the kernel does not know them.
-    uint64_t cpu_quota_us = 0;  // of each 100 ms; 0: none
-    uint32_t cpu_weight = 0;    // 1 to 10000; 0: as others
+    // 1 to 10000; 0: as others. The host holds it in any case: no error where the kernel does not know it.
+    uint32_t cpu_weight = 0;
   };
 
   Cgroup() = default;

@@ -68,7 +68,6 @@ Result<std::unique_ptr<Container>> Container::Create(EventLoop& loop, StreamRegi
   container->has_cgroup_ = true;
   const auto limited = container->cgroup_.Limit({.memory_max_bytes = request.resources().memory_max_bytes(),
                                                  .pids_max = request.resources().pids_max(),
-                                                 .cpu_quota_us = request.resources().cpu_quota_us(),
                                                  .cpu_weight = request.resources().cpu_weight()});
   if (!limited.has_value()) return Busy(limited.error());
   if (auto held = HoldToDevices(container->cgroup_, request); !held.has_value()) return Busy(held.error());

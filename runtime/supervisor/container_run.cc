@@ -27,8 +27,8 @@ agent::v1::Resources MakeAgentResources(const ContainerConfig& config) {
   agent::v1::Resources resources;
   resources.set_memory_max_bytes(GuestMemoryMax(config.memory_bytes));
   resources.set_pids_max(wanted.pids_limit);
-  // As many virtual processors as the quota is for are a limit by themselves.
-  if (wanted.cpu_quota_us < config.cpus * kCpuPeriodUs) resources.set_cpu_quota_us(wanted.cpu_quota_us);
+  // No quota of processor time, which the host holds: to the guest's scheduler a processor that the host has
+  // taken away is still in use, so that it would take the same time off once more.
   if (wanted.cpu_shares != 0) resources.set_cpu_weight(static_cast<uint32_t>(CpuWeight(wanted.cpu_shares)));
   return resources;
 }
