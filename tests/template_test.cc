@@ -229,6 +229,24 @@ TEST_F(TemplateTest, ABuilderThatIsKilledLeavesNothingInTheWay) {
   EXPECT_FALSE(HasDraft());
 }
 
+TEST_F(TemplateTest, WhatCannotBeBuiltIsToldAsARunTellsIt) {
+  const fs::path kernel = sandbox_->dir() / "no-kernel";
+  std::ofstream(kernel) << "no kernel";
+  for (const std::vector<std::string>& options :
+       {std::vector<std::string>{"--cpus", "1000"}, {"-m", "5m"}, {"-m", "8m"}, {"--kernel", kernel}}) {
+    std::vector<std::string> build = {"template", "build"};
+    build.insert(build.end(), options.begin(), options.end());
+    const std::string of_run = RunContainer(options, {"true"}).err;
+
+    const Outcome outcome = sandbox_->Hmvm(build);
+
+    EXPECT_EQ(outcome.exit_code, 125) << Describe(outcome);
+    ASSERT_THAT(of_run, testing::StartsWith("hmvm: "));
+    EXPECT_THAT(outcome.err, testing::EndsWith(of_run.substr(std::string("hmvm: ").size())));
+  }
+  EXPECT_TRUE(Templates().empty());
+}
+
 TEST_F(TemplateTest, ARunWithoutTemplateMakesNone) {
   EXPECT_EQ(RunContainer({"--no-template"}, {"echo", "hi"}).out, "hi\n");
 

@@ -8,6 +8,7 @@
 #include "runtime/cli/commands.h"
 #include "runtime/cli/installation.h"
 #include "runtime/cli/output.h"
+#include "runtime/container/resources.h"
 #include "runtime/template/build.h"
 #include "runtime/template/store.h"
 
@@ -48,6 +49,7 @@ Result<std::string> Complete(const TemplateStore& store, const std::string& begi
 }  // namespace
 
 Result<int> Execute(const Folders& folders, const TemplateBuildOptions& options) {
+  HMVM_TRY(CheckResources({}, options.cpus, options.memory_bytes, HostProcessors::Find()));
   HMVM_TRY_ASSIGN(const Installation installation, Installation::Find());
   const std::string kernel =
       options.kernel.empty() ? installation.kernel : std::filesystem::absolute(options.kernel).string();
@@ -64,7 +66,8 @@ Result<int> Execute(const Folders& folders, const TemplateBuildOptions& options)
   const BuildGuard guard = {.required = false, .audit_folder = folders.audit()};
   if (auto built = BuildTemplate(TemplateStore(folders.templates()), key, guard); !built.has_value()) {
     if (built.error().code == EAGAIN) return Error{0, "another process is building a template: try again"};
-    return Wrap("build a template", built.error());
+    return Error{0, "build a template: " +
+                        (built.error().code == ECANCELED ? built.error().what : built.error().Message())};
   }
   HMVM_TRY(Print(key.id + "\n"));
   return 0;

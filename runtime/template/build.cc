@@ -48,7 +48,8 @@ class Builder {
   }
 
   Result<> Start(const TemplateMachine& machine, const std::string& name, const BuildGuard& guard) {
-    HMVM_TRY_ASSIGN(const UniqueFd kernel, OpenFile(machine.kernel, O_RDONLY));
+    kernel_ = machine.kernel;
+    HMVM_TRY_ASSIGN(const UniqueFd kernel, OpenFile(kernel_, O_RDONLY));
     HMVM_TRY_ASSIGN(const UniqueFd initrd, OpenFile(machine.initramfs, O_RDONLY));
     HMVM_TRY_ASSIGN(const UniqueFd null, OpenFile("/dev/null", O_RDWR));
     HMVM_TRY_ASSIGN(SocketPair agent, MakeSocketPair(SOCK_STREAM));
@@ -143,11 +144,17 @@ class Builder {
     const off_t end = ::lseek(log_.get(), 0, SEEK_END);
     const ssize_t got = ::pread(log_.get(), log.data(), log.size(), end > 4096 ? end - 4096 : 0);
     log.resize(got > 0 ? static_cast<size_t>(got) : 0);
-    const std::string_view words = LastLogMessage(log);
+    std::string words(LastLogMessage(log));
     if (words.empty()) return Wrap(what, error);
+    // The VMM knows it by number.
+    const std::string number = "'" + Fd(kKernelFd) + "'";
+    if (const size_t at = words.find(number); at != std::string::npos) {
+      words.replace(at, number.size(), "'" + kernel_ + "'");
+    }
     return Error{0, std::string(what) + ": " + Escape(words, 400)};
   }
 
+  std::string kernel_;
   UniqueFd log_;
   Cell cell_;
   std::unique_ptr<EventLoop> loop_;  // never runs: the guard is heard at the end
