@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <charconv>
 #include <sstream>
 #include <thread>
 #include <utility>
@@ -83,6 +84,16 @@ Result<> WriteSetting(const std::string& folder, const Setting& setting) {
     return Error{written.error().code, "write '" + setting.value + "' to '" + path + "'"};
   }
   return {};
+}
+
+// A limit that is not there, or is none ("max"), stays so.
+Result<> RaiseLimit(const std::string& folder, const std::string& file, uint64_t bytes) {
+  const std::string path = folder + "/" + file;
+  if (::access(path.c_str(), F_OK) < 0) return {};
+  HMVM_TRY_ASSIGN(const std::string text, ReadFile(path));
+  uint64_t limit = 0;
+  if (std::from_chars(text.data(), text.data() + text.size(), limit).ec != std::errc()) return {};
+  return WriteSetting(folder, {file, std::to_string(limit + bytes)});
 }
 
 // Why a controller can't be used; empty: it can.
@@ -289,6 +300,15 @@ Result<> Cgroup::MakeVersion2(const std::string& folder) {
   }));
   HMVM_TRY_ASSIGN(v2_directory_, OpenFile(folder, O_RDONLY | O_DIRECTORY));
   HMVM_TRY_ASSIGN(id_, CgroupId(v2_directory_.get()));
+  return {};
+}
+
+Result<> Cgroup::AllowMoreMemory(uint64_t bytes) const {
+  for (const std::string& folder : folders_) {
+    // With swap first: the kernel refuses one below the limit of memory alone.
+    for (const char* file : {"memory.memsw.limit_in_bytes", "memory.limit_in_bytes", "memory.max"})
+      HMVM_TRY(RaiseLimit(folder, file, bytes));
+  }
   return {};
 }
 

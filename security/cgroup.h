@@ -77,6 +77,10 @@ class Cgroup {
   int v2_directory() const { return v2_directory_.get(); }
   std::vector<int> v1_tasks() const;
 
+  // Lets its processes have so much more memory than so far; nothing where that has no limit. An error names
+  // the file.
+  Result<> AllowMoreMemory(uint64_t bytes) const;
+
   // Why device files can be opened though they were to be kept from it; empty: they can't.
   const std::string& device_problem() const { return device_problem_; }
 

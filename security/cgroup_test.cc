@@ -123,6 +123,27 @@ TEST_F(CgroupFilesTest, Version1GetsItsFiles) {
   EXPECT_EQ(cgroup->v2_directory(), -1);
 }
 
+TEST_F(CgroupFilesTest, MoreMemoryIsAllowedWhereItIsLimited) {
+  for (const char* file : {"memory/hmvm/m/memory.limit_in_bytes", "memory/hmvm/m/memory.memsw.limit_in_bytes",
+                           "memory/hmvm/m/tasks", "unified/cgroup.subtree_control",
+                           "unified/hmvm/cgroup.subtree_control", "unified/hmvm/m/memory.max"}) {
+    Write(file, "");
+  }
+  const auto version1 = Cgroup::Create(Version1(), "m", {.memory_bytes = 1 << 20, .swap_bytes = 1 << 10});
+  const auto version2 = Cgroup::Create(Version2(), "m", {.memory_bytes = 1 << 20});
+  ASSERT_TRUE(version1.has_value() && version2.has_value());
+
+  EXPECT_TRUE(version1->AllowMoreMemory(1 << 20).has_value());
+  EXPECT_TRUE(version2->AllowMoreMemory(1 << 20).has_value());
+
+  EXPECT_EQ(Read("memory/hmvm/m/memory.limit_in_bytes"), "2097152");
+  EXPECT_EQ(Read("memory/hmvm/m/memory.memsw.limit_in_bytes"), "2098176");
+  EXPECT_EQ(Read("unified/hmvm/m/memory.max"), "2097152");
+  Write("unified/hmvm/m/memory.max", "max\n");
+  EXPECT_TRUE(version2->AllowMoreMemory(1 << 20).has_value());
+  EXPECT_EQ(Read("unified/hmvm/m/memory.max"), "max\n");
+}
+
 TEST_F(CgroupFilesTest, Version2GetsItsFilesAndControllersAreHandedDown) {
   for (const char* file : {"unified/cgroup.subtree_control", "unified/hmvm/cgroup.subtree_control",
                            "unified/hmvm/m/memory.max", "unified/hmvm/m/memory.swap.max"}) {

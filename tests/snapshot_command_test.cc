@@ -330,6 +330,24 @@ TEST_F(SnapshotCommandTest, AFullDiskIsToldAndTheContainerGoesOn) {
   ExpectGoesOn("kept", 1);
 }
 
+// A file on tmpfs is memory of who wrote it, to the kernel, and counts against the limit of the VMM's cgroup.
+TEST_F(SnapshotCommandTest, SnapshotsInMemoryDoNotKillTheContainer) {
+  constexpr int kSnapshots = 5;  // more than the limit has room for
+  sandbox_->MustHmvm({"exec", "origin", "sh", "-c", "head -c 80000000 /dev/urandom > /random"});
+  sandbox_->MustHmvm({"snapshot", "create", "origin", "first"});
+  sandbox_->MustHmvm({"snapshot", "rm", "first"});
+  ASSERT_EQ(::mount("tmpfs", Folder("").c_str(), "tmpfs", 0, "size=1g"), 0);
+
+  for (int i = 0; i < kSnapshots; ++i) {
+    const Outcome taken = sandbox_->Hmvm({"snapshot", "create", "origin", "s" + std::to_string(i)});
+    EXPECT_EQ(taken.exit_code, 0) << Describe(taken);
+  }
+
+  EXPECT_TRUE(Counts("origin"));
+  ExpectGoesOn("s0", 1);
+  EXPECT_EQ(::umount(Folder("").c_str()), 0);
+}
+
 // Somebody is killed at a moment that nobody chose: the command, its tool, or another container's supervisor.
 class RandomMomentTest : public SnapshotCommandTest, public testing::WithParamInterface<int> {};
 TEST_P(RandomMomentTest, AKillLeavesNothingThatTheNextCommandDoesNotClean) {

@@ -77,6 +77,10 @@ class ContainerRun {
   const std::string& guest_id() const {
     return options_.resumed.has_value() ? options_.resumed->guest_id : options_.id;
   }
+  // On the loop, before Snapshot(): see Machine.
+  Result<> MakeRoomForSnapshot(const std::string& folder) const {
+    return machine_->MakeRoomForSnapshot(folder, options_.config.memory_bytes);
+  }
   // Fills in a snapshot's folder what is the run's to know, and writes its files. Blocks; on the thread for
   // questions.
   Result<vmm::v1::SnapshotResponse> Snapshot(const std::string& folder, SnapshotContainer container,

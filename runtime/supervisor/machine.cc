@@ -1,8 +1,10 @@
 #include "runtime/supervisor/machine.h"
 
+#include <linux/magic.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/vfs.h>
 #include <sys/wait.h>
 
 #include <array>
@@ -211,6 +213,13 @@ Result<> Machine::Resume() const {
   HMVM_TRY(control_->Call<vmm::v1::ResumeResponse>("hmvm.vmm.v1.Vmm", "Resume", vmm::v1::ResumeRequest(),
                                                    std::chrono::seconds(10)));
   return {};
+}
+
+Result<> Machine::MakeRoomForSnapshot(const std::string& folder, uint64_t memory_bytes) const {
+  struct statfs file_system = {};
+  if (::statfs(folder.c_str(), &file_system) < 0) return Error{errno, "look at '" + folder + "'"};
+  if (file_system.f_type != TMPFS_MAGIC && file_system.f_type != RAMFS_MAGIC) return {};
+  return cell_.cgroup().AllowMoreMemory(memory_bytes);
 }
 
 Result<> Machine::PrepareSnapshot(const UniqueFd& state, const UniqueFd& memory,

@@ -86,6 +86,11 @@ class Machine {
   Result<> Pause() const;
   Result<> Resume() const;
 
+  // Before a snapshot into `folder` is written. What the VMM writes to a file system in memory counts as its
+  // own, as long as it lives, and the kernel would kill it at its limit: there it is allowed that much more.
+  // On the loop.
+  Result<> MakeRoomForSnapshot(const std::string& folder, uint64_t memory_bytes) const;
+
   // A snapshot into two empty files in two steps, as vmm.proto has them; the machine goes on. Both block;
   // from any thread, one at a time.
   Result<> PrepareSnapshot(const UniqueFd& state, const UniqueFd& memory,

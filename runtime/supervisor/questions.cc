@@ -48,6 +48,7 @@ void AnswerResize(ContainerRun& run, const api::ResizeRequest& request,
 
 void AnswerSnapshot(ContainerRun& run, const ContainerRecord& record, const api::SnapshotRequest& request,
                     TtrpcServer::Responder<api::SnapshotResponse> respond) {
+  if (auto room = run.MakeRoomForSnapshot(request.folder()); !room.has_value()) return respond(room.error());
   SnapshotContainer container{.origin = record, .guest_id = {}};
   run.Ask<api::SnapshotResponse>(
       [&run, request, container = std::move(container)](AgentClient&,
