@@ -66,6 +66,7 @@ TEST_F(SnapshotCommandTest, ADiffGoesOnWithoutItsParents) {
   const auto inspected = Inspect("second");
   EXPECT_EQ(inspected["chain"], nlohmann::json({"full", "first", "second"}));
   EXPECT_EQ(inspected["machine"]["memory_files"], 3);
+  EXPECT_EQ(inspected["machine"]["kernel"], GuestKernel().string());
   EXPECT_LT(fs::file_size(Folder("first") / "machine.pb"), fs::file_size(Folder("second") / "machine.pb"));
   EXPECT_THAT(sandbox_->MustHmvm({"snapshot", "ls"}), HasSubstr("DIFF OF"));
   ExpectGoesOn("second", before);
@@ -161,6 +162,7 @@ TEST_F(SnapshotCommandTest, AFileCarriesASnapshotElsewhere) {
   EXPECT_EQ(piped.exit_code, 0) << piped.err;
   EXPECT_EQ(piped.out, Text(file));
   EXPECT_EQ(Inspect(file)["container"]["name"], "origin");
+  EXPECT_EQ(Inspect(file)["machine"]["kernel"], GuestKernel().string());
   ExpectGoesOn(file, before);  // unpacked as it is touched
   EXPECT_EQ(sandbox_->MustHmvm({"snapshot", "import", file}), "carried");
   EXPECT_EQ(sandbox_->MustHmvm({"snapshot", "import", file, "again"}), "again");

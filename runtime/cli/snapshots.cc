@@ -229,19 +229,23 @@ Result<int> Execute(const Folders& folders, const SnapshotLsOptions& options) {
 
 Result<int> Execute(const Folders& folders, const SnapshotInspectOptions& options) {
   ordered_json all = {{"name", options.name}};
+  std::string kernel;  // by its path, as the VMM was given it open and knows a number
   if (IsPath(options.name)) {
     HMVM_TRY_ASSIGN(const Exported exported, ReadExported(options.name));
     all["container"] = Describe(exported.container);
     all["machine"] = exported.machine;
+    kernel = exported.container.origin.config.kernel;
   } else {
     const SnapshotStore snapshots(folders.snapshots());
     HMVM_TRY_ASSIGN(const SnapshotFiles files, OrNoSnapshot(snapshots.Open(options.name), options.name));
     HMVM_TRY_ASSIGN(const SnapshotInfo info, OrNoSnapshot(snapshots.Find(options.name), options.name));
     HMVM_TRY_ASSIGN(const Installation installation, Installation::Find());
     all["container"] = Describe(files.container);
+    kernel = files.container.origin.config.kernel;
     all["chain"] = ChainOf(info);
     HMVM_TRY_ASSIGN(all["machine"], InspectMachine(installation, snapshots.Folder(options.name)));
   }
+  all["machine"]["kernel"] = kernel;
   HMVM_TRY(Print(FormatJson(all)));
   return 0;
 }

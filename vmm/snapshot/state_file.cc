@@ -93,9 +93,11 @@ Result<snapshot::MachineState> ReadState(int fd, const std::string& name) {
 
 std::string StateReport(const snapshot::MachineState& state) {
   nlohmann::json devices = nlohmann::json::array();
+  uint64_t memory_bytes = state.memory_bytes();
   for (const snapshot::VirtioState& device : state.virtio()) {
     nlohmann::json entry = {{"name", device.name()}};
     if (device.has_blk()) entry["sectors"] = device.blk().sectors();
+    if (device.has_mem()) memory_bytes += device.mem().added_bytes();
     devices.push_back(std::move(entry));
   }
   const nlohmann::json report = {{"format", kStateFormat},
@@ -103,7 +105,7 @@ std::string StateReport(const snapshot::MachineState& state) {
                                  {"taken_realtime_ns", state.taken_realtime_ns()},
                                  {"platform", state.platform()},
                                  {"cpus", state.vcpus_size()},
-                                 {"memory_bytes", state.memory_bytes()},
+                                 {"memory_bytes", memory_bytes},
                                  {"kernel", state.kernel()},
                                  {"cpu", state.host().cpu_name()},
                                  {"host_kernel", state.host().kernel_release()},

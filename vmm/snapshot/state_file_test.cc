@@ -50,6 +50,14 @@ TEST(StateFileTest, RefusalsSayWhatItIs) {
   EXPECT_THAT(DecodeState("").error().what, HasSubstr("only 0 bytes"));
 }
 
+TEST(StateFileTest, AReportCountsAddedMemory) {
+  snapshot::MachineState state = SomeState();
+  state.set_memory_bytes(256 << 20);
+  state.add_virtio()->mutable_mem()->set_added_bytes(44 << 20);
+
+  EXPECT_THAT(StateReport(state), HasSubstr("\"memory_bytes\":314572800"));
+}
+
 TEST(StateFileTest, AReportIsJsonWhateverTheStateSays) {
   snapshot::MachineState state = SomeState();
   state.set_kernel("no \xff UTF-8");
