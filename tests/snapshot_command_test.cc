@@ -157,8 +157,12 @@ TEST_F(SnapshotCommandTest, AFileCarriesASnapshotElsewhere) {
   const std::string file = File("carried.zst");
   sandbox_->MustHmvm({"snapshot", "export", "diff", file});
   const Outcome piped = sandbox_->Hmvm({"snapshot", "export", "diff", "-"});
+  const Outcome cut =
+      RunProgram({"sh", "-c", "{ \"$@\"; echo ended $? >&2; } | true", "sh", HmvmProgram(), "--root",
+                  sandbox_->root(), "--run-root", sandbox_->run_root(), "snapshot", "export", "diff", "-"});
   sandbox_->MustHmvm({"snapshot", "rm", "full", "diff"});
 
+  EXPECT_EQ(cut.err, "hmvm: write 'standard output': Broken pipe\nended 125\n");
   EXPECT_EQ(piped.exit_code, 0) << piped.err;
   EXPECT_EQ(piped.out, Text(file));
   EXPECT_EQ(Inspect(file)["container"]["name"], "origin");

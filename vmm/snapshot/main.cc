@@ -1,4 +1,5 @@
 // hmvm-snapshot: snapshots from one form into another, for whoever keeps them. No machine is needed.
+#include <signal.h>
 #include <unistd.h>
 
 #include <string>
@@ -39,6 +40,7 @@ Result<> Run(const std::vector<std::string>& arguments) {
 
 int main(int argc, char** argv) {
   hmvm::InitLog(argv[0]);
+  ::signal(SIGPIPE, SIG_IGN);  // a reader that has gone is an error with a name
   const auto done = hmvm::Run({argv + 1, argv + argc});
   if (done.has_value()) return 0;
   LOG(ERROR) << hmvm::Escape(done.error().Message(), 1024);
