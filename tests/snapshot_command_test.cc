@@ -282,6 +282,7 @@ TEST_F(SnapshotCommandTest, WhatIsNoSnapshotIsToldInOneLine) {
   ExpectRefused({"snapshot", "import", bad, "imported"}, {bad, "is corrupt"});
   ExpectRefused({"snapshot", "import", "/no/such/file"}, {"/no/such/file"});
   ExpectRefused({"restore", "/no/such/file"}, {"/no/such/file"});
+  ExpectRefused({"snapshot", "create", "origin", "no/name"}, {"hmvm: name 'no/name' is not allowed"});
   EXPECT_EQ(InFolder().size(), 2u);
 
   // Another's memory, a part of it, a newer version.
@@ -322,7 +323,7 @@ TEST_F(SnapshotCommandTest, AFullDiskIsToldAndTheContainerGoesOn) {
   ASSERT_EQ(::mount("tmpfs", small.c_str(), "tmpfs", 0, "size=2m"), 0);
   ASSERT_EQ(::mount("tmpfs", Folder("").c_str(), "tmpfs", 0, "size=8m"), 0);
 
-  ExpectRefused({"snapshot", "create", "origin", "full"}, {"No space left on device"});
+  ExpectRefused({"snapshot", "create", "origin", "full"}, {Folder("").parent_path(), "No space left on device"});
   EXPECT_THAT(InFolder(), IsEmpty());
   ExpectRefused({"fork", "origin"}, {"No space left on device"});
   ExpectRefused({"snapshot", "import", file}, {"No space left on device"});

@@ -103,7 +103,9 @@ Result<SnapshotStore::Draft> Take(const Folders& folders, const SnapshotStore& s
   }
   HMVM_TRY_ASSIGN(SupervisorClient supervisor, SupervisorClient::Connect(store, record.id));
   const auto taken = supervisor.Snapshot(request);
-  if (!taken.has_value()) return Wrap("take a snapshot of '" + record.name + "'", taken.error());
+  if (!taken.has_value()) {
+    return Wrap("take a snapshot of '" + record.name + "' in '" + folders.snapshots() + "'", taken.error());
+  }
   return draft;
 }
 

@@ -65,7 +65,7 @@ Result<> CheckContainerName(std::string_view name) {
   bool good = !name.empty() && name.size() <= 128 && alphanumeric(name.front());
   for (const char c : name) good = good && (alphanumeric(c) || c == '_' || c == '.' || c == '-');
   if (good) return {};
-  return Error{0, "container name '" + std::string(name) +
+  return Error{0, "name '" + std::string(name) +
                       "' is not allowed: use up to 128 of a-z A-Z 0-9 _ . - with a letter or digit first"};
 }
 
