@@ -179,6 +179,21 @@ TEST_F(SnapshotCommandTest, AFileCarriesASnapshotElsewhere) {
   ExpectGoesOn("of-lazy", before);
 }
 
+TEST_F(SnapshotCommandTest, ASnapshotGoesOnWhereItsKernelsFileIsNot) {
+  const fs::path kernel = File("vmlinux-elsewhere");
+  fs::copy_file(GuestKernel(), kernel);
+  sandbox_->MustHmvm({"run", "-d", "--name", "away", "--no-template", "--kernel", kernel, "busybox", "sh",
+                      "-c", "trap 'exit 0' TERM; while :; do sleep 0.1; done"});
+  sandbox_->MustHmvm({"snapshot", "create", "away", "kept"});
+  fs::remove(kernel);
+
+  const std::string id = sandbox_->MustHmvm({"restore", "kept"});
+
+  EXPECT_EQ(sandbox_->MustHmvm({"exec", id, "echo", "here"}), "here");
+  sandbox_->MustHmvm({"restart", id});  // by the kernel of this host
+  EXPECT_EQ(sandbox_->MustHmvm({"exec", id, "echo", "again"}), "again");
+}
+
 TEST_F(SnapshotCommandTest, TwentyRestoresAndTwentyForksAreAllDifferent) {
   constexpr size_t kCopies = 20;
   constexpr size_t kLines = 4;  // hostname and /etc/hostname say the same
@@ -323,7 +338,8 @@ TEST_F(SnapshotCommandTest, AFullDiskIsToldAndTheContainerGoesOn) {
   ASSERT_EQ(::mount("tmpfs", small.c_str(), "tmpfs", 0, "size=2m"), 0);
   ASSERT_EQ(::mount("tmpfs", Folder("").c_str(), "tmpfs", 0, "size=8m"), 0);
 
-  ExpectRefused({"snapshot", "create", "origin", "full"}, {Folder("").parent_path(), "No space left on device"});
+  ExpectRefused({"snapshot", "create", "origin", "full"},
+                {Folder("").parent_path(), "No space left on device"});
   EXPECT_THAT(InFolder(), IsEmpty());
   ExpectRefused({"fork", "origin"}, {"No space left on device"});
   ExpectRefused({"snapshot", "import", file}, {"No space left on device"});

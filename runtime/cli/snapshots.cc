@@ -159,6 +159,10 @@ Result<int> GoOn(const Folders& folders, Source source, const std::string& name)
                         "', which the snapshot's disk is, is not here: " + image.error().Message()};
   }
   ContainerConfig config = origin.config;
+  // The snapshot has its kernel in memory, and the file is for a start after this run. On another host it may
+  // lie elsewhere.
+  std::error_code none;
+  if (!std::filesystem::is_regular_file(config.kernel, none)) config.kernel = installation.kernel;
   std::string id = NewContainerId();
   config.hostname = id.substr(0, 12);
   HMVM_TRY_ASSIGN(MachineFiles machine, OpenMachineFiles(config, installation, *image));
