@@ -8,6 +8,11 @@
 
 namespace hmvm {
 
+void Table::Add(std::vector<std::string> cells) {
+  for (std::string& cell : cells) cell = OneLine(cell);
+  rows_.push_back(std::move(cells));
+}
+
 std::string Table::Format() const {
   std::vector<size_t> widths(rows_.front().size());
   for (const auto& row : rows_) {

@@ -11,11 +11,12 @@ namespace hmvm {
 // So many characters of an id are enough for people.
 constexpr size_t kShortId = 12;
 
-// Rows of text under headings, each column as wide as its widest cell, three spaces between.
+// Rows of text under headings, each column as wide as its widest cell, three spaces between. A cell may come
+// from anybody, as the names in a snapshot of another host: no character of it controls the terminal.
 class Table {
  public:
   explicit Table(std::vector<std::string> headings) { rows_.push_back(std::move(headings)); }
-  void Add(std::vector<std::string> cells) { rows_.push_back(std::move(cells)); }
+  void Add(std::vector<std::string> cells);
   std::string Format() const;
 
  private:

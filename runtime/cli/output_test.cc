@@ -15,6 +15,12 @@ TEST(TableTest, ColumnsAreAsWideAsTheirWidestCell) {
             "1        \n");
 }
 
+TEST(TableTest, ACellControlsNoTerminal) {
+  Table table({"IMAGE"});
+  table.Add({"\x1b[31mred\n\x07"});
+  EXPECT_EQ(table.Format(), "IMAGE\n?[31mred??\n");
+}
+
 TEST(FormatAgeTest, ForPeople) {
   constexpr int64_t kSecond = 1'000'000'000;
   EXPECT_EQ(FormatAge(0), "less than a second");
