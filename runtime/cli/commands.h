@@ -91,6 +91,6 @@ Result<int> ForEach(const std::vector<std::string>& names,
 Result<> StopContainer(const ContainerStore& store, const ContainerRecord& record, uint32_t timeout_s);
 
 // Ends whatever runs of a container, asked nicely first where somebody listens, and removes it.
-Result<> RemoveByForce(const ContainerStore& store, const ContainerRecord& record);
+Result<> RemoveByForce(const ContainerStore& store, ContainerRecord record);
 
 }  // namespace hmvm

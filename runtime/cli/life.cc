@@ -92,15 +92,20 @@ Result<int> Execute(const Folders& folders, const KillOptions& options) {
   });
 }
 
-Result<> RemoveByForce(const ContainerStore& store, const ContainerRecord& record) {
-  // Its supervisor can tell those who wait how it ended, if it still listens.
-  if (auto supervisor = SupervisorClient::Connect(store, record.id); supervisor.has_value()) {
-    (void)supervisor->Stop(0, kForceLimit);
-    if (const UniqueFd pidfd = OpenProcess(record.owner); pidfd.valid()) WaitForEnd(pidfd, 1000);
+Result<> RemoveByForce(const ContainerStore& store, ContainerRecord record) {
+  for (;;) {
+    // Its supervisor can tell those who wait how it ended, if it still listens.
+    if (auto supervisor = SupervisorClient::Connect(store, record.id); supervisor.has_value()) {
+      (void)supervisor->Stop(0, kForceLimit);
+      if (const UniqueFd pidfd = OpenProcess(record.owner); pidfd.valid()) WaitForEnd(pidfd, 1000);
+    }
+    KillAndWait(record.owner);
+    KillAndWait(record.vmm);
+    auto removed = store.Remove(record.id);
+    if (removed.has_value() || removed.error().code != EBUSY) return removed;
+    // Somebody has started it since we read its state.
+    HMVM_TRY_ASSIGN(record, store.Load(record.id));
   }
-  KillAndWait(record.owner);
-  KillAndWait(record.vmm);
-  return store.Remove(record.id);
 }
 
 Result<int> Execute(const Folders& folders, const RmOptions& options) {
@@ -113,11 +118,8 @@ Result<int> Execute(const Folders& folders, const RmOptions& options) {
       HMVM_TRY(RemoveByForce(store, record));
     } else if (!entry.problem.empty()) {
       return Error{0, entry.problem + "; `hmvm rm -f` removes the container"};
-    } else if (record.live()) {
-      return Error{0, "container '" + record.name + "' is " + std::string(StatusName(record.status())) +
-                          ": stop it first, or use rm -f"};
-    } else {
-      HMVM_TRY(store.Remove(record.id));
+    } else if (auto removed = store.Remove(record.id); !removed.has_value()) {
+      return removed.error().code == EBUSY ? Error{0, removed.error().what} : removed.error();
     }
     return Print(name + "\n");
   });

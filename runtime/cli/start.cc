@@ -18,9 +18,11 @@ Result<int> Start(const Folders& folders, const ContainerStore& store, const Con
   HMVM_TRY_ASSIGN(MachineFiles files, OpenMachineFiles(config, installation, image));
   AddTemplate(folders, config, installation, files);
   HMVM_TRY_ASSIGN(Launch launch, Launch::Prepare(attach, config.terminal));
-  HMVM_TRY_ASSIGN(ContainerRecord claimed, store.Claim(record.id));
-  auto launched = std::move(launch).Go(store, claimed, std::move(files), name);
-  if (!launched.has_value()) (void)store.End(claimed, Status::kFailed);
+  auto claimed = store.Claim(record.id);
+  if (!claimed.has_value())
+    return claimed.error().code == EBUSY ? Error{0, claimed.error().what} : claimed.error();
+  auto launched = std::move(launch).Go(store, *claimed, std::move(files), name);
+  if (!launched.has_value()) (void)store.End(*claimed, Status::kFailed);
   return launched;
 }
 

@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <sys/file.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <chrono>
@@ -59,6 +60,10 @@ Result<> WriteRecord(const std::string& folder, const ContainerRecord& record) {
 }
 
 bool IsOrphan(const ContainerRecord& record) { return record.live() && !IsAlive(record.owner); }
+
+bool IsOfAnother(const ContainerRecord& record) {
+  return record.live() && record.owner.pid != ::getpid() && IsAlive(record.owner);
+}
 
 // What the event log keeps of a step beside its name.
 std::map<std::string, std::string> DetailsOf(const ContainerRecord& record) {
@@ -160,8 +165,12 @@ Result<> ContainerStore::Tell(const ContainerRecord& record, const std::string& 
 }
 
 Result<ContainerRecord> ContainerStore::Claim(const std::string& id) const {
-  HMVM_TRY_ASSIGN(const UniqueFd lock, Lock(Folder(id)));
-  HMVM_TRY_ASSIGN(ContainerRecord record, ReadRecord(Folder(id) + "/state.json", id));
+  const Error removed{0, "container " + id.substr(0, 12) + " has been removed meanwhile"};
+  const auto lock = Lock(Folder(id));
+  if (!lock.has_value()) return lock.error().code == ENOENT ? removed : lock.error();
+  auto read = ReadRecord(Folder(id) + "/state.json", id);
+  if (!read.has_value()) return read.error().code == ENOENT ? removed : read.error();
+  ContainerRecord record = std::move(*read);
   // One that `hmvm run` is about to start is that command's.
   if (record.live() && record.status() == Status::kCreated && IsAlive(record.owner)) {
     return Error{EBUSY, "container '" + record.name + "' is being started by another command"};
@@ -267,7 +276,13 @@ Result<ContainerRecord> ContainerStore::Find(const std::string& name_or_id) cons
 }
 
 Result<> ContainerStore::RemoveFolder(const std::string& id) const {
+  const auto lock = Lock(Folder(id));  // else `start` could claim it between the look and the rename
+  if (!lock.has_value() && lock.error().code != ENOENT) return lock.error();
   const auto record = ReadRecord(Folder(id) + "/state.json", id);
+  if (record.has_value() && IsOfAnother(*record)) {
+    return Error{EBUSY, "container '" + record->name + "' is " + std::string(StatusName(record->status())) +
+                            ": stop it first, or use rm -f"};
+  }
   const std::string gone = containers_ + "/.gone-" + id;
   if (::rename(Folder(id).c_str(), gone.c_str()) < 0 && errno != ENOENT) {
     return Error{errno, "remove folder '" + Folder(id) + "'"};

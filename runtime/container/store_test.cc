@@ -2,6 +2,7 @@
 
 #include <signal.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
 #include <filesystem>
 #include <fstream>
@@ -269,6 +270,29 @@ TEST_F(ContainerStoreTest, RemoveLeavesNoFile) {
   EXPECT_FALSE(fs::exists(store_->RunFolder(record.id)));
   EXPECT_TRUE(store_->Remove(record.id).has_value()) << "again";
   EXPECT_THAT(Actions(), ElementsAre("created", "removed"));
+}
+
+TEST_F(ContainerStoreTest, WhatAnotherProcessHasStartedMeanwhileIsNotRemoved) {
+  ContainerRecord record = Record("web");
+  record.owner = {};
+  ASSERT_TRUE(store_->Add(record).has_value());
+  const pid_t starter = ::fork();
+  if (starter == 0) {
+    (void)store_->Claim(record.id);
+    ::pause();
+  }
+  while (store_->Load(record.id)->status() != Status::kStarting) ::usleep(1000);
+
+  const auto removed = store_->Remove(record.id);
+
+  EXPECT_EQ(removed.error().code, EBUSY);
+  EXPECT_THAT(removed.error().what, HasSubstr("'web' is starting: stop it first"));
+  EXPECT_TRUE(fs::exists(store_->Folder(record.id)));
+  EXPECT_TRUE(fs::exists(store_->RunFolder(record.id)));
+  ::kill(starter, SIGKILL);
+  ::waitpid(starter, nullptr, 0);
+  EXPECT_TRUE(store_->Remove(record.id).has_value());
+  EXPECT_THAT(store_->Claim(record.id).error().what, HasSubstr("has been removed meanwhile"));
 }
 
 TEST_F(ContainerStoreTest, OneThatGoesWithItsEndIsGoneBeforeItsMachineIs) {
