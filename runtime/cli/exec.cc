@@ -6,6 +6,7 @@
 
 #include "runtime/cli/attachment.h"
 #include "runtime/cli/commands.h"
+#include "runtime/cli/running.h"
 #include "runtime/container/process_config.h"
 #include "runtime/supervisor/container_run.h"
 #include "runtime/supervisor/streams.h"
@@ -66,7 +67,7 @@ Result<int> Execute(const Folders& folders, const ExecOptions& options) {
   if (!record.live()) return Error{0, "container '" + record.name + "' is not running"};
   HMVM_TRY_ASSIGN(const api::ExecRequest request, MakeRequest(record, options));
   BlockForwardedSignals();
-  auto connected = SupervisorClient::Connect(store, record.id);
+  HMVM_TRY_ASSIGN(auto connected, ConnectToLive(store, record));
   if (!connected.has_value() || !connected->Wait(api::WaitRequest::RUNNING).has_value()) {
     return Error{0, "container '" + record.name + "' has ended"};
   }

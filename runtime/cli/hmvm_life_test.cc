@@ -174,6 +174,29 @@ TEST_F(HmvmTest, AMachineThatDiesIsRestartedToo) {
   EXPECT_EQ(Inspect("c")["status"], "stopped");
 }
 
+// Whoever holds the lock of the event log holds `start` up right after it has claimed the container: nobody
+// listens yet.
+const std::string kStartHeldUp =
+    "set -- $hmvm; exec 9< $3/events; flock 9; $hmvm start c 9<&- & start=$!;"
+    "until $hmvm inspect c | grep -q '^    \"status\": \"starting\"'; do sleep 0.01; done; ";
+
+TEST_F(HmvmTest, StopOfWhatHasJustBeenClaimedStopsIt) {
+  Must({"create", "--name", "c", "busybox", "sleep", "1000"});
+  const CommandResult stopped = Shell(kStartHeldUp +
+                                      "$hmvm stop -t 0 c 9<&- & stop=$!;"
+                                      "sleep 0.3; exec 9<&-; wait $start; wait $stop");
+  EXPECT_EQ(stopped.exit_code, 0) << stopped.output;
+  EXPECT_EQ(Inspect("c")["status"], "stopped");
+}
+
+TEST_F(HmvmTest, WaitForWhatHasJustBeenClaimedWaits) {
+  Must({"create", "--name", "c", "busybox", "sh", "-c", "sleep 0.5; exit 7"});
+  const CommandResult waited = Shell(kStartHeldUp +
+                                     "$hmvm wait c 9<&- & wait=$!;"
+                                     "sleep 0.3; exec 9<&-; wait $start; wait $wait");
+  EXPECT_THAT(waited.output, HasSubstr("7\n"));
+}
+
 TEST_F(HmvmTest, WhatAStoppedContainerWasAskedOfIsAnError) {
   for (const char* command : {"logs", "stop", "kill", "rm", "wait", "inspect"}) {
     const CommandResult result = Hmvm({command, "nobody"});

@@ -62,8 +62,7 @@ Result<int> Execute(const Folders& folders, const ResumeOptions& options) {
 
 Result<> StopContainer(const ContainerStore& store, const ContainerRecord& record, uint32_t timeout_s) {
   if (!record.live()) return {};
-  auto supervisor = SupervisorClient::Connect(store, record.id);
-  // It has ended since we read its state.
+  HMVM_TRY_ASSIGN(auto supervisor, ConnectToLive(store, record));
   if (!supervisor.has_value()) return {};
   auto stopped = supervisor->Stop(uint64_t{timeout_s} * 1000);
   if (!stopped.has_value() && stopped.error().code != ECONNRESET) return stopped.error();
@@ -129,15 +128,13 @@ Result<int> Execute(const Folders& folders, const WaitOptions& options) {
   HMVM_TRY_ASSIGN(const ContainerStore store, folders.OpenContainers());
   return ForEach(options.containers, [&](const std::string& name) -> Result<> {
     HMVM_TRY_ASSIGN(ContainerRecord record, store.Find(name));
-    if (record.live()) {
-      const UniqueFd owner = OpenProcess(record.owner);
-      auto supervisor = SupervisorClient::Connect(store, record.id);
+    while (record.live()) {
+      HMVM_TRY_ASSIGN(auto supervisor, ConnectToLive(store, record));
       if (supervisor.has_value()) {
         const auto answer = supervisor->Wait(api::WaitRequest::STOPPED);
         if (answer.has_value()) return Print(std::to_string(answer->exit_code()) + "\n");
       }
-      // Without an answer it has ended, well or not: the state file tells once its process is gone.
-      if (owner.valid()) WaitForEnd(owner, -1);
+      // Without an answer it has ended, well or not: the state file tells.
       HMVM_TRY_ASSIGN(record, store.Load(record.id));
     }
     return Print(std::to_string(record.exit_code) + "\n");

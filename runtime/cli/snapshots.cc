@@ -13,6 +13,7 @@
 #include "runtime/cli/commands.h"
 #include "runtime/cli/launch.h"
 #include "runtime/cli/output.h"
+#include "runtime/cli/running.h"
 #include "runtime/cli/snapshot_tool.h"
 #include "runtime/snapshot/store.h"
 #include "runtime/supervisor/machine.h"
@@ -101,7 +102,7 @@ Result<SnapshotStore::Draft> Take(const Folders& folders, const SnapshotStore& s
     HMVM_TRY(built);
     HMVM_TRY_ASSIGN(*request.mutable_diff_of(), MemoryIdOf(snapshots, diff_of));
   }
-  HMVM_TRY_ASSIGN(SupervisorClient supervisor, SupervisorClient::Connect(store, record.id));
+  HMVM_TRY_ASSIGN(SupervisorClient supervisor, ConnectToRunning(store, record));
   const auto taken = supervisor.Snapshot(request);
   if (!taken.has_value()) {
     return Wrap("take a snapshot of '" + record.name + "' in '" + folders.snapshots() + "'", taken.error());
