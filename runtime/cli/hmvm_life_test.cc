@@ -197,6 +197,16 @@ TEST_F(HmvmTest, WaitForWhatHasJustBeenClaimedWaits) {
   EXPECT_THAT(waited.output, HasSubstr("7\n"));
 }
 
+TEST_F(HmvmTest, FollowingLogsSleepsAlsoWhenWhoStartedTheContainerHasLeft) {
+  Must({"run", "--name", "c", "busybox", "sleep", "1"});  // makes the log
+  const CommandResult followed = Shell(kStartHeldUp +
+                                       "$hmvm logs -f c 9<&- & logs=$!; sleep 0.3; exec 9<&-; wait $start;"
+                                       "sleep 0.2; for i in 1 2 3 4 5; do"
+                                       "  sleep 0.05; cut -d' ' -f3 /proc/$logs/stat; done;"
+                                       "wait $logs");
+  EXPECT_EQ(followed.output, "c\nS\nS\nS\nS\nS\n");
+}
+
 TEST_F(HmvmTest, WhatAStoppedContainerWasAskedOfIsAnError) {
   for (const char* command : {"logs", "stop", "kill", "rm", "wait", "inspect"}) {
     const CommandResult result = Hmvm({command, "nobody"});

@@ -30,9 +30,15 @@ Result<> PrintNew(LogReader& reader) {
   }
 }
 
-bool HasEnded(const ContainerStore& store, const std::string& id) {
-  const auto record = store.Load(id);
-  return !record.has_value() || !record->live();
+// The process that answers for the container, another when it has come to run than while it starts; none when
+// the container has ended.
+UniqueFd OpenOwner(const ContainerStore& store, const std::string& id) {
+  for (;;) {
+    const auto record = store.Load(id);
+    if (!record.has_value() || !record->live()) return UniqueFd();
+    if (UniqueFd owner = OpenProcess(record->owner); owner.valid()) return owner;
+    // It has ended since, and handed over or not.
+  }
 }
 
 // Sleeps until something happens in the container's folder or to its supervisor. True when that may have been
@@ -77,13 +83,12 @@ Result<int> Execute(const Folders& folders, const LogsOptions& options) {
                                            IN_MODIFY | IN_MOVED_TO | IN_MOVE_SELF | IN_DELETE_SELF) < 0) {
     return Error{errno, "watch folder '" + folder + "'"};
   }
-  const UniqueFd owner = OpenProcess(record.owner);
-  bool ended = HasEnded(store, record.id);
+  UniqueFd owner = OpenOwner(store, record.id);
   for (;;) {
     HMVM_TRY(PrintNew(reader));
-    if (ended) return 0;
+    if (!owner.valid()) return 0;
     HMVM_TRY_ASSIGN(const bool look, WaitForNews(news, owner));
-    ended = look && HasEnded(store, record.id);
+    if (look) owner = OpenOwner(store, record.id);
   }
 }
 
