@@ -95,7 +95,8 @@ TEST_F(HmvmTest, APausedContainerHoldsStillUntilItIsResumed) {
   EXPECT_EQ(Must({"pause", "c"}), "c\n");
   EXPECT_THAT(Must({"ps"}), HasSubstr("(paused)"));
   EXPECT_THAT(Hmvm({"exec", "c", "true"}).output, HasSubstr("'c' is paused; `hmvm resume c` first"));
-  EXPECT_THAT(Hmvm({"kill", "-s", "USR1", "c"}).output, HasSubstr("is paused"));
+  EXPECT_EQ(Hmvm({"kill", "-s", "USR1", "c"}).output,
+            "hmvm: container 'c' is paused; `hmvm resume c` first\n");
   EXPECT_THAT(Hmvm({"pause", "c"}).output, HasSubstr("is paused already"));
   EXPECT_THAT(Hmvm({"start", "c"}).output, HasSubstr("resume it instead"));
   const std::string held = Shell("sleep 0.1; $hmvm logs c | wc -l").output;

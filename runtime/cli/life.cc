@@ -85,6 +85,7 @@ Result<int> Execute(const Folders& folders, const KillOptions& options) {
     HMVM_TRY_ASSIGN(SupervisorClient supervisor, ConnectToRunning(store, record));
     if (auto sent = supervisor.Signal("", options.signal); !sent.has_value()) {
       if (sent.error().code == ECONNRESET) return Error{0, "container '" + record.name + "' has ended"};
+      if (sent.error().code == EBUSY) return Error{0, sent.error().what};
       return Wrap("container '" + record.name + "'", sent.error());
     }
     return Print(name + "\n");
