@@ -55,6 +55,16 @@ TEST_F(HmvmTest, KillSendsASignalToTheFirstProcess) {
   EXPECT_EQ(Must({"wait", "c"}), "4\n");
 }
 
+TEST_F(HmvmTest, WhatIsKilledCanBeStartedOrRemovedAtOnce) {
+  StartSleeper();
+  for (int round = 0; round < 5; ++round) {
+    Must({"kill", "c"});
+    Must({"start", "c"});
+  }
+  Must({"kill", "c"});
+  Must({"rm", "c"});
+}
+
 TEST_F(HmvmTest, AContainerIsCreatedStartedAndStartedAgain) {
   const std::string id = Must({"create", "--name", "c", "busybox", "sh", "-c", "echo up; exit 3"});
   EXPECT_EQ(id.size(), 65U);

@@ -13,7 +13,8 @@ namespace {
 
 namespace api = supervisor::v1;
 
-// How long a supervisor gets to end a container that is removed by force, before it is killed itself.
+// How long a container gets to end that is killed. One that is removed by force has its supervisor killed
+// then.
 constexpr std::chrono::seconds kForceLimit{10};
 
 // Blocks until the process ends; false when the time is over before.
@@ -87,6 +88,15 @@ Result<int> Execute(const Folders& folders, const KillOptions& options) {
       if (sent.error().code == ECONNRESET) return Error{0, "container '" + record.name + "' has ended"};
       if (sent.error().code == EBUSY) return Error{0, sent.error().what};
       return Wrap("container '" + record.name + "'", sent.error());
+    }
+    // Nothing survives it: `rm` or `start` may follow.
+    if (options.signal == SIGKILL) {
+      const auto ended = supervisor.Wait(api::WaitRequest::STOPPED, kForceLimit);
+      if (!ended.has_value() && ended.error().code == ETIMEDOUT) {
+        return Error{0, "container '" + record.name + "' has not ended " +
+                            std::to_string(kForceLimit.count()) + " s after SIGKILL; `hmvm stop -t 0 " +
+                            record.name + "` ends its machine"};
+      }
     }
     return Print(name + "\n");
   });

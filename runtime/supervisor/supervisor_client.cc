@@ -11,10 +11,10 @@ Result<SupervisorClient> SupervisorClient::Connect(const ContainerStore& store, 
   return SupervisorClient(std::move(socket));
 }
 
-Result<api::WaitResponse> SupervisorClient::Wait(api::WaitRequest::Until until) {
+Result<api::WaitResponse> SupervisorClient::Wait(api::WaitRequest::Until until, TtrpcClient::Timeout limit) {
   api::WaitRequest request;
   request.set_until(until);
-  return Call<api::WaitResponse>("Wait", request);
+  return Call<api::WaitResponse>("Wait", request, limit);
 }
 
 Result<api::ExecResponse> SupervisorClient::Exec(const api::ExecRequest& request) {

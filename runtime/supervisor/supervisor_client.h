@@ -18,7 +18,8 @@ class SupervisorClient {
   explicit SupervisorClient(UniqueFd socket) : ttrpc_(TtrpcClient::Create(std::move(socket))) {}
   static Result<SupervisorClient> Connect(const ContainerStore& store, const std::string& id);
 
-  Result<supervisor::v1::WaitResponse> Wait(supervisor::v1::WaitRequest::Until until);
+  Result<supervisor::v1::WaitResponse> Wait(supervisor::v1::WaitRequest::Until until,
+                                            TtrpcClient::Timeout limit = std::nullopt);
   Result<supervisor::v1::ExecResponse> Exec(const supervisor::v1::ExecRequest& request);
   // `exec_id` is empty for the first process.
   Result<> Signal(const std::string& exec_id, int signal);
