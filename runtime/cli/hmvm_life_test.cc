@@ -170,6 +170,7 @@ TEST_F(HmvmTest, WhatIsAlwaysRestartedStopsWhenItIsTold) {
   Shell("until $hmvm inspect c | grep -q '\"restarts\": [4-9]'; do sleep 0.05; done");
   Shell("until $hmvm ps | grep -q Restarting; do sleep 0.01; done");
   EXPECT_THAT(Hmvm({"exec", "c", "true"}).output, HasSubstr("restarting"));
+  EXPECT_EQ(Hmvm({"start", "c"}).output, "hmvm: container 'c' is restarting already\n");
   Must({"stop", "c"});
   EXPECT_EQ(Inspect("c")["status"], "stopped");
   EXPECT_EQ(Must({"ps", "-q"}), "");

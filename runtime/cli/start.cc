@@ -40,10 +40,6 @@ Result<int> Execute(const Folders& folders, const StartOptions& options) {
                     HMVM_TRY_ASSIGN(const ContainerRecord record, store.Find(name));
                     // One that runs is as it should be, unless its output is wanted too.
                     if (record.status() == Status::kRunning && !attached) return Print(name + "\n");
-                    if (record.live()) {
-                      return Error{0, "container '" + record.name + "' " +
-                                          WhyIllegal(record.status(), Status::kStarting)};
-                    }
                     const ContainerConfig& config = record.config;
                     const bool input = options.interactive && config.open_stdin;
                     HMVM_TRY(CheckTerminal(input, config.terminal));

@@ -171,9 +171,13 @@ Result<ContainerRecord> ContainerStore::Claim(const std::string& id) const {
   auto read = ReadRecord(Folder(id) + "/state.json", id);
   if (!read.has_value()) return read.error().code == ENOENT ? removed : read.error();
   ContainerRecord record = std::move(*read);
-  // One that `hmvm run` is about to start is that command's.
-  if (record.live() && record.status() == Status::kCreated && IsAlive(record.owner)) {
+  // From both a step to Starting is legal, but their owner's.
+  const bool owned = record.live() && IsAlive(record.owner);
+  if (owned && record.status() == Status::kCreated) {
     return Error{EBUSY, "container '" + record.name + "' is being started by another command"};
+  }
+  if (owned && record.status() == Status::kRestarting) {
+    return Error{EBUSY, "container '" + record.name + "' is restarting already"};
   }
   record.owner = *IdentifyProcess(::getpid());
   record.vmm = {};

@@ -176,6 +176,14 @@ TEST_F(ContainerStoreTest, WhatARunIsAboutToStartCantBeClaimed) {
   EXPECT_THAT(store_->Claim(record.id).error().what, HasSubstr("by another command"));
 }
 
+TEST_F(ContainerStoreTest, WhatWaitsForItsRestartCantBeClaimed) {
+  ContainerRecord record = Record("web");
+  ASSERT_TRUE(store_->Add(record).has_value());
+  ASSERT_TRUE(store_->Enter(record, Status::kStarting).has_value());
+  ASSERT_TRUE(store_->Enter(record, Status::kRestarting).has_value());
+  EXPECT_THAT(store_->Claim(record.id).error().what, HasSubstr("'web' is restarting already"));
+}
+
 TEST_F(ContainerStoreTest, ALongLifeKeepsItsFirstAndItsLastEvents) {
   ContainerRecord record = Record("web");
   ASSERT_TRUE(record.Enter(Status::kStarting).has_value());
