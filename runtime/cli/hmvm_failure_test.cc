@@ -53,6 +53,16 @@ TEST_F(HmvmTest, AKilledSupervisorIsToldAndCleanedUp) {
   Must({"rm", "-f", "c"});
 }
 
+TEST_F(HmvmTest, KillDoesNotWaitForeverForAMachineThatHangs) {
+  StartSleeper();
+  ::kill(Inspect("c")["vmm_pid"], SIGSTOP);
+  const CommandResult killed = Shell("timeout 60 $hmvm kill c");
+  EXPECT_EQ(killed.exit_code, 125);
+  EXPECT_THAT(killed.output, HasSubstr("`hmvm stop -t 0 c` ends its machine"));
+  Must({"stop", "-t", "0", "c"});
+  EXPECT_EQ(Must({"wait", "c"}), "137\n");
+}
+
 TEST_F(HmvmTest, AKilledVmmIsToldWithItsReason) {
   StartSleeper();
   ::kill(Inspect("c")["vmm_pid"], SIGKILL);

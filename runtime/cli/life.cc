@@ -51,6 +51,15 @@ Result<int> AskEach(const Folders& folders, const std::vector<std::string>& name
   });
 }
 
+Result<> SendSignal(SupervisorClient& supervisor, int signal) {
+  HMVM_TRY(supervisor.Signal("", signal, kForceLimit));
+  if (signal != SIGKILL) return {};
+  // Nothing survives it: `rm` or `start` may follow.
+  const auto ended = supervisor.Wait(api::WaitRequest::STOPPED, kForceLimit);
+  if (!ended.has_value() && ended.error().code == ETIMEDOUT) return ended.error();
+  return {};
+}
+
 }  // namespace
 
 Result<int> Execute(const Folders& folders, const PauseOptions& options) {
@@ -84,18 +93,19 @@ Result<int> Execute(const Folders& folders, const KillOptions& options) {
   return ForEach(options.containers, [&](const std::string& name) -> Result<> {
     HMVM_TRY_ASSIGN(const ContainerRecord record, store.Find(name));
     HMVM_TRY_ASSIGN(SupervisorClient supervisor, ConnectToRunning(store, record));
-    if (auto sent = supervisor.Signal("", options.signal); !sent.has_value()) {
-      if (sent.error().code == ECONNRESET) return Error{0, "container '" + record.name + "' has ended"};
-      if (sent.error().code == EBUSY) return Error{0, sent.error().what};
-      return Wrap("container '" + record.name + "'", sent.error());
-    }
-    // Nothing survives it: `rm` or `start` may follow.
-    if (options.signal == SIGKILL) {
-      const auto ended = supervisor.Wait(api::WaitRequest::STOPPED, kForceLimit);
-      if (!ended.has_value() && ended.error().code == ETIMEDOUT) {
-        return Error{0, "container '" + record.name + "' has not ended " +
-                            std::to_string(kForceLimit.count()) + " s after SIGKILL; `hmvm stop -t 0 " +
-                            record.name + "` ends its machine"};
+    if (auto sent = SendSignal(supervisor, options.signal); !sent.has_value()) {
+      switch (sent.error().code) {
+        case ECONNRESET:
+        case ENOENT:  // its process; the machine follows
+          return Error{0, "container '" + record.name + "' has ended"};
+        case EBUSY:
+          return Error{0, sent.error().what};
+        case ETIMEDOUT:
+          return Error{0, "container '" + record.name + "': nothing has come of the signal for " +
+                              std::to_string(kForceLimit.count()) + " s; `hmvm stop -t 0 " + record.name +
+                              "` ends its machine"};
+        default:
+          return Wrap("container '" + record.name + "'", sent.error());
       }
     }
     return Print(name + "\n");

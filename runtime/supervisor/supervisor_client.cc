@@ -21,11 +21,11 @@ Result<api::ExecResponse> SupervisorClient::Exec(const api::ExecRequest& request
   return Call<api::ExecResponse>("Exec", request);
 }
 
-Result<> SupervisorClient::Signal(const std::string& exec_id, int signal) {
+Result<> SupervisorClient::Signal(const std::string& exec_id, int signal, TtrpcClient::Timeout limit) {
   api::SignalRequest request;
   request.set_exec_id(exec_id);
   request.set_signal(static_cast<uint32_t>(signal));
-  HMVM_TRY(Call<api::Empty>("Signal", request));
+  HMVM_TRY(Call<api::Empty>("Signal", request, limit));
   return {};
 }
 

@@ -22,7 +22,7 @@ class SupervisorClient {
                                             TtrpcClient::Timeout limit = std::nullopt);
   Result<supervisor::v1::ExecResponse> Exec(const supervisor::v1::ExecRequest& request);
   // `exec_id` is empty for the first process.
-  Result<> Signal(const std::string& exec_id, int signal);
+  Result<> Signal(const std::string& exec_id, int signal, TtrpcClient::Timeout limit = std::nullopt);
   Result<> Resize(const std::string& exec_id, const agent::v1::WindowSize& window);
   Result<supervisor::v1::WaitResponse> Stop(uint64_t timeout_ms, TtrpcClient::Timeout limit = std::nullopt);
   Result<> Pause();
