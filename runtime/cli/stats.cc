@@ -25,10 +25,15 @@ struct Sample {
   api::StatsResponse stats;
 };
 
+Error WhyNot(const ContainerRecord& record, const Error& error) {
+  if (error.code == ETIMEDOUT) return Error{0, "container '" + record.name + "' does not answer"};
+  return Error{0, error.what};
+}
+
 Result<Sample> Measure(const ContainerStore& store, const ContainerRecord& record) {
   HMVM_TRY_ASSIGN(SupervisorClient client, ConnectToRunning(store, record));
   auto stats = client.Stats();
-  if (!stats.has_value()) return Error{0, stats.error().what};
+  if (!stats.has_value()) return WhyNot(record, stats.error());
   return Sample{record, std::move(*stats)};
 }
 
@@ -161,7 +166,7 @@ Result<int> Execute(const Folders& folders, const TopOptions& options) {
   HMVM_TRY_ASSIGN(const ContainerRecord record, store.Find(options.container));
   HMVM_TRY_ASSIGN(SupervisorClient client, ConnectToRunning(store, record));
   const auto list = client.ListProcesses();
-  if (!list.has_value()) return Error{0, list.error().what};
+  if (!list.has_value()) return WhyNot(record, list.error());
   Table table({"UID", "PID", "PPID", "RSS", "TIME", "CMD"});
   ordered_json processes = ordered_json::array();
   for (const agent::v1::ProcessInfo& info : list->processes()) {
