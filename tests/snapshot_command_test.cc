@@ -179,6 +179,34 @@ TEST_F(SnapshotCommandTest, AFileCarriesASnapshotElsewhere) {
   ExpectGoesOn("of-lazy", before);
 }
 
+// "Seccomp:" of all of the VMM's threads.
+std::set<std::string> FiltersOf(pid_t vmm) {
+  std::set<std::string> modes;
+  for (const fs::directory_entry& thread : fs::directory_iterator("/proc/" + std::to_string(vmm) + "/task")) {
+    std::ifstream status(thread.path() / "status");
+    for (std::string line; std::getline(status, line);) {
+      if (line.starts_with("Seccomp:")) modes.insert(line.substr(9));
+    }
+  }
+  return modes;
+}
+
+// A snapshot of ours is as its origin was. A file may be anybody's.
+TEST_F(SnapshotCommandTest, AFileDoesNotSayHowItsMonitorIsHeld) {
+  sandbox_->MustHmvm({"run", "-d", "--name", "lax", "--seccomp", "off", "busybox", "sleep", "1000000"});
+  sandbox_->MustHmvm({"snapshot", "create", "lax", "ours"});
+  const std::string file = File("theirs.zst");
+  sandbox_->MustHmvm({"snapshot", "export", "ours", file});
+  sandbox_->MustHmvm({"snapshot", "import", file, "imported"});
+
+  for (const auto& [from, filters] :
+       {std::pair<std::string, std::set<std::string>>("ours", {"0"}), {file, {"2"}}, {"imported", {"2"}}}) {
+    const std::string id = sandbox_->MustHmvm({"restore", from});
+    const auto restored = nlohmann::json::parse(sandbox_->MustHmvm({"inspect", id}))[0];
+    EXPECT_EQ(FiltersOf(restored["vmm_pid"].get<pid_t>()), filters) << from;
+  }
+}
+
 TEST_F(SnapshotCommandTest, ASnapshotGoesOnWhereItsKernelsFileIsNot) {
   const fs::path kernel = File("vmlinux-elsewhere");
   fs::copy_file(GuestKernel(), kernel);

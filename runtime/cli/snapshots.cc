@@ -144,6 +144,7 @@ Result<Exported> ReadExported(const std::string& path) {
 Result<Source> OpenExported(const std::string& path) {
   HMVM_TRY_ASSIGN(UniqueFd archive, OpenFile(path, O_RDONLY));
   HMVM_TRY_ASSIGN(Exported exported, ReadExported(path));
+  TakeNoMonitorPolicy(exported.container);
   Source source{.machine = {}, .container = std::move(exported.container)};
   source.machine.archive = std::move(archive);
   return source;
@@ -278,6 +279,7 @@ Result<int> Execute(const Folders& folders, const SnapshotImportOptions& options
   HMVM_TRY_ASSIGN(const SnapshotStore::Draft draft, snapshots.Begin());
   HMVM_TRY_ASSIGN(const Installation installation, Installation::Find());
   HMVM_TRY(SnapshotTool(installation.snapshot_program).Import(options.path, draft.folder()));
+  HMVM_TRY(draft.TakeNoMonitorPolicy());
   return Commit(draft, name);
 }
 

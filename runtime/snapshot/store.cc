@@ -54,6 +54,13 @@ std::vector<std::string> MemoryPaths(const std::string& folder) {
   return paths;
 }
 
+Result<SnapshotContainer> ReadContainer(const std::string& folder) {
+  HMVM_TRY_ASSIGN(const std::string text, ReadFile(folder + kContainer, kContainerLimitBytes));
+  auto container = DecodeSnapshotContainer(text);
+  if (!container.has_value()) return Wrap("'" + folder + kContainer + "'", container.error());
+  return container;
+}
+
 Result<SnapshotFiles> OpenIn(const std::string& folder) {
   SnapshotFiles files;
   HMVM_TRY_ASSIGN(files.machine, OpenFile(folder + kMachine, O_RDONLY));
@@ -61,10 +68,7 @@ Result<SnapshotFiles> OpenIn(const std::string& folder) {
     HMVM_TRY_ASSIGN(UniqueFd memory, OpenFile(path, O_RDONLY));
     files.memory.push_back(std::move(memory));
   }
-  HMVM_TRY_ASSIGN(const std::string text, ReadFile(folder + kContainer, kContainerLimitBytes));
-  auto container = DecodeSnapshotContainer(text);
-  if (!container.has_value()) return Wrap("'" + folder + kContainer + "'", container.error());
-  files.container = std::move(*container);
+  HMVM_TRY_ASSIGN(files.container, ReadContainer(folder));
   return files;
 }
 
@@ -115,6 +119,14 @@ Result<SnapshotContainer> DecodeSnapshotContainer(std::string_view text) {
   return container;
 }
 
+void TakeNoMonitorPolicy(SnapshotContainer& container) {
+  const ContainerConfig defaults;
+  ContainerConfig& config = container.origin.config;
+  config.seccomp = defaults.seccomp;
+  config.security_profile = defaults.security_profile;
+  config.profile = defaults.profile;
+}
+
 SnapshotStore::Draft::Draft(const SnapshotStore& store, std::string folder, UniqueFd lock)
     : store_(&store), folder_(std::move(folder)), lock_(std::move(lock)) {}
 
@@ -138,6 +150,12 @@ Result<> SnapshotStore::Draft::BuildUpon(const std::string& parent) const {
     }
   }
   return {};
+}
+
+Result<> SnapshotStore::Draft::TakeNoMonitorPolicy() const {
+  HMVM_TRY_ASSIGN(SnapshotContainer container, ReadContainer(folder()));
+  hmvm::TakeNoMonitorPolicy(container);
+  return WriteFileAtomic(folder() + kContainer, EncodeSnapshotContainer(container), 0600);
 }
 
 Result<SnapshotFiles> SnapshotStore::Draft::Open() const { return OpenIn(folder()); }

@@ -29,6 +29,10 @@ struct SnapshotContainer {
 std::string EncodeSnapshotContainer(const SnapshotContainer& container);
 Result<SnapshotContainer> DecodeSnapshotContainer(std::string_view text);
 
+// Of one that comes from a file, and so from anybody: what its monitor may do on this host the file does not
+// say. It is held as any other, by the default profile.
+void TakeNoMonitorPolicy(SnapshotContainer& container);
+
 // A snapshot's files, open for reading.
 struct SnapshotFiles {
   UniqueFd machine;
@@ -66,6 +70,8 @@ class SnapshotStore {
     // What is written will be a diff of snapshot `parent`. ENOENT: there is none. EMFILE: its chain is too
     // long.
     Result<> BuildUpon(const std::string& parent) const;
+    // Does TakeNoMonitorPolicy to what has been written.
+    Result<> TakeNoMonitorPolicy() const;
     // Opens what has been written; it stays readable when the draft is gone.
     Result<SnapshotFiles> Open() const;
     // fsyncs and gives it its name. EEXIST: the name is taken.

@@ -58,6 +58,21 @@ TEST_F(SnapshotStoreTest, CommittedSnapshotIsFoundByItsName) {
   EXPECT_EQ(store_->Open("before").error().code, ENOENT);
 }
 
+TEST_F(SnapshotStoreTest, WhatAFileSaysOfItsMonitorsPolicyDoesNotCount) {
+  SnapshotContainer foreign = Container();
+  foreign.origin.config.seccomp = "off";
+  foreign.origin.config.security_profile = "/mine.yaml";
+  foreign.origin.config.profile = "version: 1\nvmm:\n  syscalls: [sendmsg]\n";
+  auto draft = store_->Begin().value();
+  Fill(draft);
+  ASSERT_TRUE(
+      WriteFileAtomic(draft.folder() + "/container.json", EncodeSnapshotContainer(foreign)).has_value());
+
+  ASSERT_TRUE(draft.TakeNoMonitorPolicy().has_value());
+
+  EXPECT_EQ(draft.Open()->container.origin.config, Container().origin.config);
+}
+
 // Every place: refused, or a change of white space.
 TEST_F(SnapshotStoreTest, DamagedContainerIsRefusedOrTheSame) {
   const std::string good = EncodeSnapshotContainer(Container());
