@@ -373,13 +373,14 @@ Result<std::vector<UniqueFd>> AttachOnDemand(const std::string& name, const Guar
   return links;
 }
 
-void SweepGuardRings(const GuardPins& pins) {
+void SweepGuardRings(const GuardPins& pins, size_t most) {
   const auto maps = GuardMaps::Open(pins);
   if (!maps.has_value()) return;
   auto vm = std::make_unique<guard_vm>();
   for (const uint64_t cgroup : KeysOf(maps->rings)) {
     // A machine's entry is there before its ring.
     if (::bpf_map_lookup_elem(maps->vms.get(), &cgroup, vm.get()) == 0) continue;
+    if (most-- == 0) return;
     ::bpf_map_delete_elem(maps->rings.get(), &cgroup);
   }
 }

@@ -78,7 +78,7 @@ Result<uint64_t> ExitsSeenBy(const std::string& layer, const std::function<void(
 // Whoever holds the result has a layer loaded that is not part of the guard: "kvm-exits".
 Result<std::vector<UniqueFd>> AttachOnDemand(const std::string& layer, const GuardPins& pins = GuardPins());
 
-// Removes the rings of machines that are no more. Takes milliseconds for each.
-void SweepGuardRings(const GuardPins& pins = GuardPins());
+// Removes the rings of machines that are no more, `most` of them. Takes milliseconds for each.
+void SweepGuardRings(const GuardPins& pins = GuardPins(), size_t most = SIZE_MAX);
 
 }  // namespace hmvm
