@@ -59,8 +59,8 @@ class ContainerStore {
   // The same for rm -f, which must also find damaged ones.
   Result<Entry> FindEntry(const std::string& name_or_id) const;
 
-  // Removes both folders, and what a crash left of cgroups. EBUSY: another process owns it and runs it, perhaps
-  // only since the caller has looked.
+  // Removes both folders, and what a crash left of cgroups. EBUSY: another process owns it and runs it,
+  // perhaps only since the caller has looked.
   Result<> Remove(const std::string& id) const;
   // The last step of one that nobody finds any more from then on, while its machine is still being taken
   // apart. The run folder stays, by which Sweep finds what a crash leaves of it; Remove follows.

@@ -98,8 +98,8 @@ Result<> GuardedVm::OpenRing(EventLoop& loop) {
     return {};
   }));
   // The kernel waits for all that might still use what was there before. What others have left is cleared
-  // away by the same thread, more of it than this one will leave: after thousands have ended at once, nobody's
-  // end is to wait for all of it.
+  // away by the same thread, more of it than this one will leave: after thousands have ended at once,
+  // nobody's end is to wait for all of it.
   constexpr size_t kSwept = 8;
   auto install = [maps = maps_, ring = ring_map_, cgroup = options_.cgroup, pins = options_.pins] {
     const int fd = ring->get();

@@ -74,11 +74,12 @@ void AddStop(CommandGroup& commands) {
 }
 
 void AddKill(CommandGroup& commands) {
-  auto kill = commands.Add<KillOptions>({.name = "kill",
-                                         .description = "Send a signal to containers",
-                                         .usage = "kill [OPTIONS] CONTAINER...",
-                                         .examples = "  hmvm kill web                 SIGKILL, and waits for the end\n"
-                                                     "  hmvm kill -s HUP web"});
+  auto kill = commands.Add<KillOptions>(
+      {.name = "kill",
+       .description = "Send a signal to containers",
+       .usage = "kill [OPTIONS] CONTAINER...",
+       .examples = "  hmvm kill web                 SIGKILL, and waits for the end\n"
+                   "  hmvm kill -s HUP web"});
   kill.Option("-s,--signal", "KILL", "Name or number",
               [&signal = kill->signal](const std::string& typed) -> Result<> {
                 HMVM_TRY_ASSIGN(signal, ParseSignal(typed));
