@@ -57,10 +57,11 @@ TEST_F(HmvmTest, OfAMachineThatHangsKillAndTopSaySo) {
   StartSleeper();
   ::kill(Inspect("c")["vmm_pid"], SIGSTOP);
   const CommandResult asked =
-      Shell("timeout 60 $hmvm top c & top=$!; timeout 60 $hmvm kill c; echo $?; wait $top");
+      Shell("timeout 60 $hmvm top c & top=$!; timeout 60 $hmvm kill c; echo killed $?; wait $top");
   EXPECT_EQ(asked.exit_code, 125);
   EXPECT_THAT(asked.output, HasSubstr("container 'c' does not answer\n"));
-  EXPECT_THAT(asked.output, HasSubstr("`hmvm stop -t 0 c` ends its machine\n125\n"));
+  EXPECT_THAT(asked.output, HasSubstr("`hmvm stop -t 0 c` ends its machine\n"));
+  EXPECT_THAT(asked.output, HasSubstr("killed 125\n"));
   Must({"stop", "-t", "0", "c"});
   EXPECT_EQ(Must({"wait", "c"}), "137\n");
 }

@@ -70,8 +70,9 @@ TEST_F(TemplateStoreTest, OneBuildsAtATime) {
 
 // Cgroups, and what the guard knows by them, are the host's: below each root the same template may be built.
 TEST_F(TemplateStoreTest, MachinesOfTheSameTemplateInTwoStoresHaveNoNameInCommon) {
+  const TemplateStore others(folder_ + "/others");
   const auto draft = store_->Begin(Key(128)).value();
-  const auto other = TemplateStore(folder_ + "/others").Begin(Key(128)).value();
+  const auto other = others.Begin(Key(128)).value();
 
   EXPECT_NE(draft.CellName(), other.CellName());
 }
