@@ -7,15 +7,21 @@
 
 namespace hmvm {
 
+// Private from its first moment on, and without the umask, which is all threads'.
 Result<> MakePrivateFolder(const std::string& path) {
-  std::filesystem::path made;
-  for (const std::filesystem::path& part : std::filesystem::path(path)) {
-    made /= part;
-    // Private from its first moment on, and without the umask, which is all threads'.
-    if (::mkdir(made.c_str(), 0700) < 0 && errno != EEXIST)
-      return Error{errno, "create folder '" + path + "'"};
+  if (::mkdir(path.c_str(), 0700) == 0) return {};
+  if (errno == ENOENT) {
+    std::filesystem::path made;
+    for (const std::filesystem::path& part : std::filesystem::path(path)) {
+      made /= part;
+      if (::mkdir(made.c_str(), 0700) < 0 && errno != EEXIST)
+        return Error{errno, "create folder '" + path + "'"};
+    }
+  } else if (errno != EEXIST) {
+    return Error{errno, "create folder '" + path + "'"};
   }
-  if (!std::filesystem::is_directory(path)) return Error{ENOTDIR, "create folder '" + path + "'"};
+  std::error_code none;
+  if (!std::filesystem::is_directory(path, none)) return Error{ENOTDIR, "create folder '" + path + "'"};
   return {};
 }
 
