@@ -32,7 +32,13 @@ std::vector<std::string> CountingTest::Lines(const std::string& text) {
 }
 
 int CountingTest::Count(const std::string& container) {
-  const std::string text = sandbox_->Hmvm({"exec", container, "cat", "/tmp/n"}).out;
+  std::string text;
+  // Its file is empty for a moment each time that it is written; of one that has ended it is not read at all.
+  for (int tries = 0; tries < 20 && text.empty(); ++tries) {
+    const Outcome read = sandbox_->Hmvm({"exec", container, "cat", "/tmp/n"});
+    if (read.exit_code != 0) return 0;
+    text = read.out;
+  }
   return text.empty() ? 0 : std::stoi(text);
 }
 
