@@ -87,6 +87,12 @@ std::string_view LastLogMessage(std::string_view log) {
   return prefix == std::string_view::npos ? log : log.substr(prefix + 2);
 }
 
+void NameFile(std::string& message, int fd, const std::string& name) {
+  const std::string number = "'" + Fd(fd) + "'";
+  const size_t at = message.find(number);
+  if (at != std::string::npos) message.replace(at, number.size(), name);
+}
+
 Result<std::unique_ptr<Machine>> Machine::Start(EventLoop& loop, const std::string& id,
                                                 const ContainerConfig& config, const MachineFiles& files,
                                                 bool boot, UniqueFd vsock_listener, const GuardWishes& guard,
@@ -259,19 +265,12 @@ void Machine::Kill() {
 
 namespace {
 
-// The VMM knows its files by number, the user by name.
 std::string WithNames(std::string message, const ContainerConfig& config, const std::string& state_name) {
-  const std::pair<int, std::string> names[] = {{kKernelFd, "'" + config.kernel + "'"},
-                                               {kStateFd, state_name}};
-  const auto replace = [&message](int fd, const std::string& name) {
-    const std::string number = "'" + Fd(fd) + "'";
-    const size_t at = message.find(number);
-    if (at != std::string::npos) message.replace(at, number.size(), name);
-  };
-  for (const auto& [fd, name] : names) replace(fd, name);
+  NameFile(message, kKernelFd, "'" + config.kernel + "'");
+  NameFile(message, kStateFd, state_name);
   for (int i = 0; i < static_cast<int>(kMaxSnapshotChain); ++i) {
-    replace(kFirstMemoryFd + i,
-            "the snapshot's memory" + (i == 0 ? "" : ", diff " + std::to_string(i) + ","));
+    NameFile(message, kFirstMemoryFd + i,
+             "the snapshot's memory" + (i == 0 ? "" : ", diff " + std::to_string(i) + ","));
   }
   return message;
 }

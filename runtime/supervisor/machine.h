@@ -62,6 +62,10 @@ struct GuardWishes {
 // file.cc:12] ".
 std::string_view LastLogMessage(std::string_view log);
 
+// The VMM knows a file by its number, 'fd:N', the user by its name: that takes the number's place in
+// `message`.
+void NameFile(std::string& message, int fd, const std::string& name);
+
 // One hmvm-vmm process and what it says. Belongs to the loop's thread, which must be the thread that lives
 // longest: the VMM dies with it.
 class Machine {

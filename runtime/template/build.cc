@@ -146,11 +146,7 @@ class Builder {
     log.resize(got > 0 ? static_cast<size_t>(got) : 0);
     std::string words(LastLogMessage(log));
     if (words.empty()) return Wrap(what, error);
-    // The VMM knows it by number.
-    const std::string number = "'" + Fd(kKernelFd) + "'";
-    if (const size_t at = words.find(number); at != std::string::npos) {
-      words.replace(at, number.size(), "'" + kernel_ + "'");
-    }
+    NameFile(words, kKernelFd, "'" + kernel_ + "'");
     return Error{0, std::string(what) + ": " + Escape(words, 400)};
   }
 
