@@ -32,8 +32,8 @@ Result<int> ForEach(const std::vector<std::string>& names,
   return exit_code;
 }
 
-void Folders::Sweep() const {
-  if (const auto containers = OpenContainers(); containers.has_value()) containers->Sweep();
+void Folders::Sweep(const ContainerStore& containers) const {
+  containers.Sweep();
   TemplateStore(templates()).Sweep();
 }
 

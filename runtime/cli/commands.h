@@ -29,7 +29,7 @@ struct Folders {
   std::string audit() const { return root + "/audit"; }
   Result<ContainerStore> OpenContainers() const { return ContainerStore::Open(root, run_root); }
   // Of containers and templates, what killed commands left. For commands by which people look and tidy up.
-  void Sweep() const;
+  void Sweep(const ContainerStore& containers) const;
 };
 
 Result<int> Execute(const Folders& folders, const HelpText& help);

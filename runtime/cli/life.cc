@@ -130,7 +130,7 @@ Result<> RemoveByForce(const ContainerStore& store, ContainerRecord record) {
 
 Result<int> Execute(const Folders& folders, const RmOptions& options) {
   HMVM_TRY_ASSIGN(const ContainerStore store, folders.OpenContainers());
-  folders.Sweep();
+  folders.Sweep(store);
   return ForEach(options.containers, [&](const std::string& name) -> Result<> {
     HMVM_TRY_ASSIGN(const ContainerStore::Entry entry, store.FindEntry(name));
     const ContainerRecord& record = entry.record;

@@ -70,7 +70,7 @@ ordered_json Summary(const ContainerStore::Entry& entry) {
 
 Result<int> Execute(const Folders& folders, const PsOptions& options) {
   HMVM_TRY_ASSIGN(const ContainerStore store, folders.OpenContainers());
-  folders.Sweep();
+  folders.Sweep(store);
   HMVM_TRY_ASSIGN(const auto entries, store.List());
   ordered_json list = ordered_json::array();
   std::string ids;

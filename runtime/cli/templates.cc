@@ -74,8 +74,9 @@ Result<int> Execute(const Folders& folders, const TemplateBuildOptions& options)
 }
 
 Result<int> Execute(const Folders& folders, const TemplateLsOptions& options) {
-  folders.Sweep();
-  HMVM_TRY_ASSIGN(const std::vector<TemplateInfo> infos, TemplateStore(folders.templates()).List());
+  const TemplateStore store(folders.templates());
+  store.Sweep();
+  HMVM_TRY_ASSIGN(const std::vector<TemplateInfo> infos, store.List());
   ordered_json list = ordered_json::array();
   std::string ids;
   Table table({"TEMPLATE ID", "CPUS", "MEMORY", "PLATFORM", "BUILT", "USED", "SIZE", "STATE"});
@@ -93,8 +94,8 @@ Result<int> Execute(const Folders& folders, const TemplateLsOptions& options) {
 }
 
 Result<int> Execute(const Folders& folders, const TemplateRmOptions& options) {
-  folders.Sweep();
   const TemplateStore store(folders.templates());
+  store.Sweep();
   int exit_code = 0;
   for (const std::string& beginning : options.templates) {
     auto removed = [&]() -> Result<> {
