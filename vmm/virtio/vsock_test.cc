@@ -184,6 +184,14 @@ class VsockTest : public ::testing::Test {
     EXPECT_EQ(::connect(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof(address)), 0);
   }
 
+  // Calls with `socket`; the device has no descriptor to accept it.
+  void WaitInVain(const UniqueFd& socket) {
+    ConnectToListener(socket);
+    Say(socket, "CONNECT 5000\n");
+    for (int i = 0; i < 2; ++i) Barrier();
+    ASSERT_FALSE(TryReceive().has_value());
+  }
+
   // A connection from the host to the guest's port 5000.
   struct Stream {
     UniqueFd host;
@@ -629,10 +637,7 @@ TEST_F(VsockTest, WhoCouldNotBeAcceptedIsAfterADriverReset) {
   const Stream old = Connect();
   const UniqueFd waiting(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
   const NoMoreDescriptors none;
-  ConnectToListener(waiting);
-  Say(waiting, "CONNECT 5000\n");
-  for (int i = 0; i < 2; ++i) Barrier();
-  ASSERT_FALSE(TryReceive().has_value());
+  ASSERT_NO_FATAL_FAILURE(WaitInVain(waiting));
 
   Activate();
   for (int i = 0; i < 2; ++i) Barrier();
@@ -647,10 +652,7 @@ TEST_F(VsockTest, WhoCouldNotBeAcceptedIsAfterACallerThatIsRefused) {
   for (int i = 0; i < 2; ++i) Barrier();
   const UniqueFd waiting(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
   const NoMoreDescriptors none;
-  ConnectToListener(waiting);
-  Say(waiting, "CONNECT 5000\n");
-  for (int i = 0; i < 2; ++i) Barrier();
-  ASSERT_FALSE(TryReceive().has_value());
+  ASSERT_NO_FATAL_FAILURE(WaitInVain(waiting));
 
   Say(silent, "nonsense\n");
   for (int i = 0; i < 3; ++i) Barrier();
