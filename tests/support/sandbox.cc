@@ -104,10 +104,14 @@ void ReportProcesses(std::vector<std::string>& report) {
   }
 }
 
+// Folder by folder: a recursive_directory_iterator would stop at one that goes while it looks.
 void ReportFiles(const fs::path& dir, std::vector<std::string>& report) {
-  std::error_code none;
-  for (const fs::directory_entry& entry : fs::recursive_directory_iterator(dir, none)) {
-    if (!entry.is_directory(none)) report.push_back("file " + entry.path().string());
+  std::error_code gone;
+  for (const fs::directory_entry& entry : fs::directory_iterator(dir, gone)) {
+    if (entry.is_directory(gone) && !entry.is_symlink(gone))
+      ReportFiles(entry.path(), report);
+    else
+      report.push_back("file " + entry.path().string());
   }
 }
 

@@ -48,9 +48,9 @@ class Sandbox {
   // What there is of processes, container folders, sockets, temporary files, mounts, cgroups and network
   // devices of hmvm, a line each. Waits a while for it to become empty, as processes need a moment to end.
   std::vector<std::string> Leftovers() const;
+  std::vector<std::string> LeftoversNow() const;
 
  private:
-  std::vector<std::string> LeftoversNow() const;
   void RemoveContainers() const;
 
   std::filesystem::path dir_;
