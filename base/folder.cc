@@ -2,6 +2,7 @@
 
 #include <sys/stat.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <system_error>
 
@@ -23,6 +24,17 @@ Result<> MakePrivateFolder(const std::string& path) {
   std::error_code none;
   if (!std::filesystem::is_directory(path, none)) return Error{ENOTDIR, "create folder '" + path + "'"};
   return {};
+}
+
+Result<std::vector<std::string>> NamesIn(const std::string& path) {
+  std::vector<std::string> names;
+  std::error_code error;
+  for (std::filesystem::directory_iterator at(path, error), end; !error && at != end; at.increment(error)) {
+    names.push_back(at->path().filename());
+  }
+  if (error && error.value() != ENOENT) return Error{error.value(), "read folder '" + path + "'"};
+  std::ranges::sort(names);
+  return names;
 }
 
 Result<> RemoveTree(const std::string& path) {

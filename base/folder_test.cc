@@ -48,6 +48,19 @@ TEST_F(FolderTest, AFileInItsPlaceIsNamed) {
   }
 }
 
+TEST_F(FolderTest, NamesAreInOrderAndAFolderThatIsGoneHasNone) {
+  for (const char* name : {"b", "a", ".hidden"}) std::ofstream(dir_ / name).close();
+
+  const auto names = NamesIn(dir_);
+  const auto gone = NamesIn(dir_ / "gone");
+  const auto file = NamesIn(dir_ / "a");
+
+  EXPECT_EQ(names, (std::vector<std::string>{".hidden", "a", "b"}));
+  EXPECT_EQ(gone, std::vector<std::string>{});
+  ASSERT_FALSE(file.has_value());
+  EXPECT_EQ(file.error().Message(), "read folder '" + (dir_ / "a").string() + "': Not a directory");
+}
+
 TEST_F(FolderTest, ATreeIsRemovedAndMayBeGone) {
   fs::create_directories(dir_ / "tree/below");
   std::ofstream(dir_ / "tree/below/file").close();

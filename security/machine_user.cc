@@ -4,11 +4,11 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include <filesystem>
 #include <optional>
 #include <utility>
 
 #include "base/file.h"
+#include "base/folder.h"
 
 namespace hmvm {
 namespace {
@@ -52,11 +52,13 @@ MachineUser& MachineUser::operator=(MachineUser&& other) noexcept {
 }
 
 void MachineUser::Sweep(const std::string& locks) {
-  std::error_code error;
-  for (std::filesystem::directory_iterator it(locks, error), end; !error && it != end; it.increment(error)) {
+  const auto names = NamesIn(locks);
+  if (!names.has_value()) return;
+  for (const std::string& name : *names) {
+    const std::string path = locks + "/" + name;
     // Only who has the lock removes a file, so the name is still that of the one locked here.
-    const auto lock = TryLock(it->path(), 0);
-    if (lock.has_value() && lock->has_value()) ::unlink(it->path().c_str());
+    const auto lock = TryLock(path, 0);
+    if (lock.has_value() && lock->has_value()) ::unlink(path.c_str());
   }
 }
 

@@ -6,8 +6,6 @@
 
 #include <algorithm>
 #include <chrono>
-#include <filesystem>
-#include <system_error>
 
 #include "base/file.h"
 #include "base/folder.h"
@@ -16,22 +14,11 @@
 namespace hmvm {
 namespace {
 
-namespace fs = std::filesystem;
-
 constexpr int kLostExitCode = 137;  // 128 + SIGKILL: what became of the processes of a machine that is gone
 constexpr size_t kStateLimitBytes = 16 << 20;
 
 bool IsContainerId(std::string_view name) {
   return name.size() == 64 && name.find_first_not_of("0123456789abcdef") == std::string_view::npos;
-}
-
-std::vector<std::string> NamesIn(const std::string& folder) {
-  std::vector<std::string> names;
-  std::error_code error;
-  for (fs::directory_iterator it(folder, error), end; !error && it != end; it.increment(error)) {
-    names.push_back(it->path().filename().string());
-  }
-  return names;
 }
 
 // Exclusive among all processes that take it; released with the descriptor.
@@ -96,10 +83,13 @@ void ContainerStore::Sweep() const {
 // container is not there. A user id's lock goes as soon as nobody holds it, whichever store its machine was
 // of.
 void ContainerStore::SweepLocked() const {
-  for (const std::string& name : NamesIn(containers_)) {
+  const auto containers = NamesIn(containers_);
+  const auto run_folders = NamesIn(run_root_);
+  if (!containers.has_value() || !run_folders.has_value()) return;
+  for (const std::string& name : *containers) {
     if (name.starts_with(".new-") || name.starts_with(".gone-")) (void)RemoveTree(containers_ + "/" + name);
   }
-  for (const std::string& name : NamesIn(run_root_)) {
+  for (const std::string& name : *run_folders) {
     if (!IsContainerId(name) || ::access(Folder(name).c_str(), F_OK) == 0) continue;
     if (RemoveCell(name)) (void)RemoveTree(RunFolder(name));
   }
@@ -239,8 +229,9 @@ Result<ContainerRecord> ContainerStore::Load(const std::string& id) const {
 }
 
 Result<std::vector<ContainerStore::Entry>> ContainerStore::List() const {
+  HMVM_TRY_ASSIGN(const std::vector<std::string> names, NamesIn(containers_));
   std::vector<Entry> entries;
-  for (const std::string& name : NamesIn(containers_)) {
+  for (const std::string& name : names) {
     if (!IsContainerId(name)) continue;
     Entry entry = Read(name);
     // Removed while we looked.
@@ -256,7 +247,8 @@ Result<std::vector<ContainerStore::Entry>> ContainerStore::List() const {
 Result<ContainerStore::Entry> ContainerStore::FindEntry(const std::string& name_or_id) const {
   if (IsContainerId(name_or_id) && ::access(Folder(name_or_id).c_str(), F_OK) == 0) return Read(name_or_id);
   // Most are called like the beginning of their id: no need to read thousands of others.
-  for (const std::string& id : NamesIn(containers_)) {
+  HMVM_TRY_ASSIGN(const std::vector<std::string> ids, NamesIn(containers_));
+  for (const std::string& id : ids) {
     if (name_or_id.empty() || !id.starts_with(name_or_id) || !IsContainerId(id)) continue;
     if (Entry entry = Read(id); entry.record.name == name_or_id) return entry;
   }

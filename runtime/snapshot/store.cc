@@ -7,10 +7,8 @@
 #include <xxhash.h>
 
 #include <algorithm>
-#include <filesystem>
 #include <map>
 #include <optional>
-#include <system_error>
 
 #include <nlohmann/json.hpp>
 
@@ -20,7 +18,6 @@
 namespace hmvm {
 namespace {
 
-namespace fs = std::filesystem;
 using nlohmann::ordered_json;
 
 constexpr char kMachine[] = "/machine.pb";
@@ -190,12 +187,10 @@ Result<SnapshotStore::Draft> SnapshotStore::Begin() const {
 Result<UniqueFd> SnapshotStore::Sweep() const {
   HMVM_TRY_ASSIGN(UniqueFd store_lock, OpenFile(folder_, O_RDONLY | O_DIRECTORY));
   if (::flock(store_lock.get(), LOCK_EX) < 0) return Error{errno, "lock '" + folder_ + "'"};
-  std::vector<std::string> drafts;
-  std::error_code error;
-  for (fs::directory_iterator it(folder_, error), end; !error && it != end; it.increment(error)) {
-    if (it->path().filename().string().starts_with(kDraftPrefix)) drafts.push_back(it->path());
-  }
-  for (const std::string& draft : drafts) {
+  HMVM_TRY_ASSIGN(const std::vector<std::string> names, NamesIn(folder_));
+  for (const std::string& name : names) {
+    if (!name.starts_with(kDraftPrefix)) continue;
+    const std::string draft = folder_ + "/" + name;
     const auto lock = OpenFile(draft, O_RDONLY | O_DIRECTORY);
     if (lock.has_value() && ::flock(lock->get(), LOCK_EX | LOCK_NB) == 0) (void)RemoveTree(draft);
   }
@@ -215,12 +210,10 @@ Result<SnapshotFiles> SnapshotStore::Open(const std::string& name) const {
 Result<std::vector<SnapshotInfo>> SnapshotStore::List() const {
   (void)Sweep().has_value();  // where there is nothing yet, or we may not, there is nothing to sweep
   std::vector<SnapshotInfo> infos;
-  std::error_code error;
-  for (fs::directory_iterator it(folder_, error), end; !error && it != end; it.increment(error)) {
-    const std::string name = it->path().filename().string();
+  HMVM_TRY_ASSIGN(const std::vector<std::string> names, NamesIn(folder_));
+  for (const std::string& name : names) {
     if (CheckContainerName(name).has_value()) infos.push_back(Read(name));
   }
-  if (error && error.value() != ENOENT) return Error{error.value(), "read folder '" + folder_ + "'"};
   NameParents(infos);
   std::ranges::sort(infos, std::greater(), &SnapshotInfo::taken_unix_ns);
   return infos;

@@ -9,8 +9,6 @@
 #include <algorithm>
 #include <chrono>
 #include <cstring>
-#include <filesystem>
-#include <system_error>
 
 #include <nlohmann/json.hpp>
 
@@ -24,7 +22,6 @@
 namespace hmvm {
 namespace {
 
-namespace fs = std::filesystem;
 using nlohmann::ordered_json;
 
 constexpr char kMachine[] = "/machine.pb";
@@ -125,11 +122,9 @@ void TemplateStore::NoteWhole(const std::string& id, int memory) const {
 std::string TemplateStore::DraftFolder(const std::string& name) const { return folder_ + kDraft + name; }
 
 std::vector<std::string> TemplateStore::Drafts() const {
-  std::vector<std::string> drafts;
-  std::error_code error;
-  for (fs::directory_iterator it(folder_, error), end; !error && it != end; it.increment(error)) {
-    if (it->path().string().starts_with(folder_ + kDraft)) drafts.push_back(it->path());
-  }
+  std::vector<std::string> drafts = NamesIn(folder_).value_or(std::vector<std::string>());
+  for (std::string& name : drafts) name = folder_ + "/" + name;
+  std::erase_if(drafts, [&](const std::string& path) { return !path.starts_with(folder_ + kDraft); });
   return drafts;
 }
 
@@ -209,15 +204,13 @@ void TemplateStore::MakeRoom(const std::string& newest) const {
 }
 
 Result<std::vector<TemplateInfo>> TemplateStore::List() const {
+  HMVM_TRY_ASSIGN(const std::vector<std::string> names, NamesIn(folder_));
   std::vector<TemplateInfo> infos;
-  std::error_code error;
-  for (fs::directory_iterator it(folder_, error), end; !error && it != end; it.increment(error)) {
-    const std::string name = it->path().filename().string();
+  for (const std::string& name : names) {
     if (!IsTemplateId(name)) continue;
     auto info = Read(name);
     if (info.has_value()) infos.push_back(std::move(*info));
   }
-  if (error && error.value() != ENOENT) return Error{error.value(), "read folder '" + folder_ + "'"};
   std::ranges::sort(infos, std::greater(), &TemplateInfo::used_unix_ns);
   return infos;
 }

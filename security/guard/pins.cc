@@ -6,10 +6,10 @@
 #include <sys/stat.h>
 #include <sys/statfs.h>
 
-#include <algorithm>
 #include <filesystem>
 
 #include "base/file.h"
+#include "base/folder.h"
 #include "bpf/guard.h"
 
 namespace hmvm {
@@ -18,18 +18,12 @@ namespace {
 namespace fs = std::filesystem;
 
 std::vector<std::string> FoldersIn(const std::string& folder) {
-  std::vector<std::string> names;
-  std::error_code absent;
-  for (const fs::directory_entry& entry : fs::directory_iterator(folder, absent)) {
-    if (entry.is_directory(absent)) names.push_back(entry.path().filename());
-  }
-  std::ranges::sort(names);
+  std::vector<std::string> names = NamesIn(folder).value_or(std::vector<std::string>());
+  std::erase_if(names, [&](const std::string& name) {
+    std::error_code absent;
+    return !fs::is_directory(fs::path(folder) / name, absent);
+  });
   return names;
-}
-
-Result<> MakeFolder(const std::string& path) {
-  if (::mkdir(path.c_str(), 0700) < 0 && errno != EEXIST) return Error{errno, "create folder '" + path + "'"};
-  return {};
 }
 
 // The kernel makes the mount point; who mounts it is left to user space, most often systemd.
@@ -53,8 +47,7 @@ Result<UniqueFd> GuardPins::Lock(bool make) const {
   for (int tries = 0; tries < kTries; ++tries) {
     if (make) {
       HMVM_TRY(MountBpffs(folder_.substr(0, folder_.rfind('/'))));
-      HMVM_TRY(MakeFolder(folder_));
-      HMVM_TRY(MakeFolder(wire_));
+      HMVM_TRY(MakePrivateFolder(wire_));
     }
     auto lock = OpenFile(wire_, O_RDONLY | O_DIRECTORY);
     if (!lock.has_value() && lock.error().code == ENOENT && make) continue;

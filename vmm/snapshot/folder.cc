@@ -10,6 +10,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/file.h"
+#include "base/folder.h"
 #include "vmm/snapshot/archive.h"
 #include "vmm/snapshot/memory_copy.h"
 #include "vmm/snapshot/state_file.h"
@@ -48,8 +49,8 @@ Result<> MakeFolder(const std::string& folder, const std::function<Result<>(cons
   if (::mkdir(partial.c_str(), 0700) < 0) return Error{errno, "make folder '" + partial + "'"};
   const auto made = [&]() -> Result<> {
     HMVM_TRY(make(partial));
-    for (const fs::directory_entry& file : fs::directory_iterator(partial, error))
-      HMVM_TRY(Sync(file.path()));
+    HMVM_TRY_ASSIGN(const std::vector<std::string> names, NamesIn(partial));
+    for (const std::string& name : names) HMVM_TRY(Sync(partial + "/" + name));
     HMVM_TRY(Sync(partial));
     return Rename(partial, folder);
   }();
@@ -121,16 +122,15 @@ bool IsMemory(const std::string& name) { return name == kMemory || name.starts_w
 
 // The small files of a folder but machine.pb.
 Result<std::vector<ArchiveFile>> OtherFiles(const std::string& folder) {
+  HMVM_TRY_ASSIGN(const std::vector<std::string> names, NamesIn(folder));
   std::vector<ArchiveFile> files;
-  std::error_code error;
-  for (const fs::directory_entry& entry : fs::directory_iterator(folder, error)) {
-    const std::string name = entry.path().filename();
-    if (name == kState || IsMemory(name) || !entry.is_regular_file(error)) continue;
-    HMVM_TRY_ASSIGN(std::string content, ReadFile(entry.path(), kMaxArchiveFileBytes));
+  for (const std::string& name : names) {
+    const std::string path = folder + "/" + name;
+    std::error_code gone;
+    if (name == kState || IsMemory(name) || !fs::is_regular_file(path, gone)) continue;
+    HMVM_TRY_ASSIGN(std::string content, ReadFile(path, kMaxArchiveFileBytes));
     files.push_back({name, std::move(content)});
   }
-  if (error) return Error{error.value(), "read folder '" + folder + "'"};
-  std::ranges::sort(files, {}, &ArchiveFile::name);
   return files;
 }
 
