@@ -457,5 +457,27 @@ TEST_F(SnapshotCommandTest, AnOriginThatIsKilledLeavesNoSnapshot) {
   }
 }
 
+// A stop does not wait for a snapshot, however long that takes.
+TEST_F(SnapshotCommandTest, AStopInTheMidstOfASnapshotIsAnOrderlyEnd) {
+  const std::string id = sandbox_->MustHmvm(
+      {"run", "-d", "-m", "2g", "busybox", "sh", "-c",
+       "trap 'exit 3' TERM; head -c 30000000 /dev/urandom > /part; for i in $(seq 30); do cat /part; done "
+       "> /large; echo ready; while :; do sleep 0.02; done"});
+  ASSERT_TRUE(WaitUntil([&] { return sandbox_->Hmvm({"logs", id}).out.ends_with("ready\n"); }));
+  Child create(sandbox_->Command({"snapshot", "create", id, "never"}));
+  ASSERT_TRUE(WaitUntil([] {
+    const std::vector<std::string> drafts = fs::exists(Folder("")) ? InFolder() : std::vector<std::string>();
+    return !drafts.empty() && fs::exists(Folder(drafts.front()) / "snapshot/memory");
+  }));
+
+  sandbox_->MustHmvm({"stop", id});
+  const Outcome outcome = create.Wait();
+
+  EXPECT_EQ(outcome.exit_code, 125) << Describe(outcome);
+  EXPECT_THAT(outcome.err, HasSubstr("the container ended meanwhile"));
+  EXPECT_EQ(sandbox_->MustHmvm({"wait", id}), "3");
+  EXPECT_THAT(InFolder(), IsEmpty());
+}
+
 }  // namespace
 }  // namespace hmvm::test

@@ -152,7 +152,8 @@ Result<> SnapshotStore::Draft::BuildUpon(const std::string& parent) const {
 Result<> SnapshotStore::Draft::TakeNoMonitorPolicy() const {
   HMVM_TRY_ASSIGN(SnapshotContainer container, ReadContainer(folder()));
   hmvm::TakeNoMonitorPolicy(container);
-  return WriteFileAtomic(folder() + kContainer, EncodeSnapshotContainer(container), 0600);
+  return WriteFileAtomic(folder() + kContainer, EncodeSnapshotContainer(container), 0600,
+                         Outlives::kThisProcess);  // Commit() syncs
 }
 
 Result<SnapshotFiles> SnapshotStore::Draft::Open() const { return OpenIn(folder()); }

@@ -33,14 +33,14 @@ class AgentClient {
   Result<> RemoveProcess(const std::string& container_id, const std::string& process_id) {
     return Ignore(Call<agent::v1::Empty>("RemoveProcess", Request(container_id, process_id)));
   }
+  // From here on they have a limit of time: they go to a guest that runs, or hangs.
   Result<agent::v1::AdjustClockResponse> AdjustClock(int64_t step_ns) {
     agent::v1::AdjustClockRequest request;
     request.set_step_ns(step_ns);
-    return Call<agent::v1::AdjustClockResponse>("AdjustClock", request);
+    return Call<agent::v1::AdjustClockResponse>("AdjustClock", request, kPromptly);
   }
   Result<> Freeze() { return Ignore(Call<agent::v1::Empty>("Freeze", agent::v1::Empty(), kPromptly)); }
   Result<> Thaw() { return Ignore(Call<agent::v1::Empty>("Thaw", agent::v1::Empty(), kPromptly)); }
-  // These have a limit of time: they go to a guest that runs, or hangs.
   Result<> SignalProcess(const agent::v1::SignalProcessRequest& request) {
     return Ignore(Call<agent::v1::Empty>("SignalProcess", request, kPromptly));
   }

@@ -283,23 +283,22 @@ void ContainerLife::Move(Status during, Status after, Result<> (Machine::*call)(
   const Status before = record_.status();
   if (auto entered = store_.Enter(record_, during); !entered.has_value()) return done(entered.error());
   health_.End();
-  run_->Ask<void>([call](AgentClient&, const Machine& machine) { return (machine.*call)(); },
-                  [this, run = run_number_, before, during, after, done](const Result<>& moved) {
-                    // It ended meanwhile, or was told to.
-                    if (run != run_number_ || record_.status() != during) return done(NotRunning());
-                    const auto entered = store_.Enter(record_, moved.has_value() ? after : before);
-                    if (record_.status() == Status::kRunning) health_.Begin();
-                    if (moved.has_value() && !entered.has_value()) return done(entered.error());
-                    // The host's may have been set.
-                    if (moved.has_value() && after == Status::kRunning) run_->SetClock();
-                    done(moved);
-                  });
+  run_->AskMachine<void>([call](const Machine& machine) { return (machine.*call)(); },
+                         [this, run = run_number_, before, during, after, done](const Result<>& moved) {
+                           // It ended meanwhile, or was told to.
+                           if (run != run_number_ || record_.status() != during) return done(NotRunning());
+                           const auto entered = store_.Enter(record_, moved.has_value() ? after : before);
+                           if (record_.status() == Status::kRunning) health_.Begin();
+                           if (moved.has_value() && !entered.has_value()) return done(entered.error());
+                           // The host's may have been set.
+                           if (moved.has_value() && after == Status::kRunning) run_->SetClock();
+                           done(moved);
+                         });
 }
 
 void ContainerLife::LetGo() {
   // Behind a Pause that is under way. Where it fails, the machine's end follows anyway.
-  run_->Ask<void>([](AgentClient&, const Machine& machine) { return machine.Resume(); },
-                  [](const Result<>&) {});
+  run_->AskMachine<void>([](const Machine& machine) { return machine.Resume(); }, [](const Result<>&) {});
 }
 
 int ContainerLife::StopSignal() const { return ParseSignal(record_.config.stop_signal).value_or(SIGTERM); }

@@ -74,7 +74,6 @@ Result<std::unique_ptr<ContainerRun>> ContainerRun::Start(EventLoop& loop, const
   }
   HMVM_TRY_ASSIGN(self.vsock_, ListenUnix(self.options_.run_folder, "vsock.sock"));
   HMVM_TRY(self.StartMachine(self.options_.boot));
-  self.worker_ = std::make_unique<Worker>();
   self.pumps_ =
       std::make_unique<StdioPumps>(StdioPumps::Options{.run_folder = self.options_.run_folder,
                                                        .terminal = self.options_.config.terminal,
@@ -90,6 +89,9 @@ void ContainerRun::Drive() {
 
 Result<> ContainerRun::StartMachine(bool boot) {
   restored_ = files_.snapshot.has_value() && !boot;
+  // An earlier machine has ended, and with it what it was asked.
+  of_agent_ = std::make_unique<Worker>();
+  of_machine_ = std::make_unique<Worker>();
   HMVM_TRY_ASSIGN(UniqueFd vsock, Duplicate(vsock_.get()));
   HMVM_TRY_ASSIGN(machine_, Machine::Start(loop_, options_.id, options_.config, files_, boot,
                                            std::move(vsock), options_.guard, [this] { OnMachineEnd(); }));
@@ -126,7 +128,8 @@ void ContainerRun::JoinAll() {
   vsock_.reset();
   if (first_process_.joinable()) first_process_.join();
   if (pumps_ != nullptr) pumps_->Join();
-  worker_.reset();
+  of_agent_.reset();
+  of_machine_.reset();
   for (auto& [id, thread] : beside_) thread.join();
   beside_.clear();
 }
@@ -244,7 +247,9 @@ Result<vmm::v1::SnapshotResponse> ContainerRun::Snapshot(const std::string& fold
   container.stdin_stream = pumps_->stdin_stream();
   container.stdout_stream = pumps_->stdout_stream();
   container.stderr_stream = pumps_->stderr_stream();
-  HMVM_TRY(WriteFileAtomic(folder + "/container.json", EncodeSnapshotContainer(container), 0600));
+  // Not on the disk before the whole draft is, if it ever gets a name.
+  HMVM_TRY(WriteFileAtomic(folder + "/container.json", EncodeSnapshotContainer(container), 0600,
+                           Outlives::kThisProcess));
   HMVM_TRY_ASSIGN(const UniqueFd state, OpenFile(folder + "/machine.pb", O_RDWR | O_CREAT | O_EXCL, 0600));
   HMVM_TRY_ASSIGN(const UniqueFd memory, OpenFile(folder + "/memory", O_RDWR | O_CREAT | O_EXCL, 0600));
   request.set_live(true);
@@ -266,15 +271,13 @@ void ContainerRun::Signal(const std::string& process_id, int signal, bool all,
   request.set_process_id(process_id);
   request.set_signal(static_cast<uint32_t>(signal));
   request.set_all(all);
-  worker_->Post([this, request = std::move(request), done = std::move(done)] {
-    auto sent = agent_->SignalProcess(request);
-    loop_.Post([done, sent = std::move(sent)] { done(sent); });
-  });
+  AskAgent<void>([request = std::move(request)](AgentClient& agent) { return agent.SignalProcess(request); },
+                 std::move(done));
 }
 
 void ContainerRun::SetClock() {
   // Where it can't, the guest is gone, and others find out.
-  worker_->Post([this] { static_cast<void>(SetGuestClock(adjust_clock_)); });
+  of_agent_->Post([this] { static_cast<void>(SetGuestClock(adjust_clock_)); });
 }
 
 Result<> ContainerRun::Beside(const std::string& id, std::function<void(AgentClient&)> use) {

@@ -82,7 +82,7 @@ class ContainerRun {
     return machine_->MakeRoomForSnapshot(folder, options_.config.memory_bytes);
   }
   // Fills in a snapshot's folder what is the run's to know, and writes its files. Blocks; on the thread for
-  // questions.
+  // questions to the VMM.
   Result<vmm::v1::SnapshotResponse> Snapshot(const std::string& folder, SnapshotContainer container,
                                              vmm::v1::SnapshotRequest request);
   pid_t vmm_pid() const { return machine_->pid(); }
@@ -101,14 +101,21 @@ class ContainerRun {
   // The guest has booted and knows of the first process, which may run by now.
   bool start_requested() const { return start_requested_; }
 
-  // Puts a question to agent or VMM, on a thread for such; questions are put in order. `done` gets the answer
-  // on the loop, also after the run's end.
+  // Puts a question to the agent, or to the VMM, each on a thread for such; the questions of one are put in
+  // order. The VMM's wait while a snapshot is taken. `done` gets the answer on the loop, also after the run's
+  // end.
   template <typename Answer>
-  void Ask(std::function<Result<Answer>(AgentClient&, const Machine&)> question,
-           std::function<void(Result<Answer>)> done) {
-    worker_->Post([this, question = std::move(question), done = std::move(done)] {
-      auto answer = question(*agent_, *machine_);
-      loop_.Post([done, answer = std::move(answer)] { done(answer); });
+  void AskAgent(std::function<Result<Answer>(AgentClient&)> question,
+                std::function<void(Result<Answer>)> done) {
+    of_agent_->Post([this, question = std::move(question), done = std::move(done)] {
+      loop_.Post([done, answer = question(*agent_)] { done(answer); });
+    });
+  }
+  template <typename Answer>
+  void AskMachine(std::function<Result<Answer>(const Machine&)> question,
+                  std::function<void(Result<Answer>)> done) {
+    of_machine_->Post([this, question = std::move(question), done = std::move(done)] {
+      loop_.Post([done, answer = question(*machine_)] { done(answer); });
     });
   }
   void Signal(const std::string& process_id, int signal, bool all, std::function<void(Result<>)> done);
@@ -174,7 +181,8 @@ class ContainerRun {
   bool ended_ = false;
 
   std::thread first_process_;
-  std::unique_ptr<Worker> worker_;
+  std::unique_ptr<Worker> of_agent_;
+  std::unique_ptr<Worker> of_machine_;
   std::map<std::string, std::thread> beside_;
   // Tasks that the threads left on the loop look here whether there is still a run.
   const std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);

@@ -38,8 +38,8 @@ void AnswerResize(ContainerRun& run, const api::ResizeRequest& request,
   resize.set_container_id(run.guest_id());
   resize.set_process_id(request.exec_id());
   *resize.mutable_window() = request.window();
-  run.Ask<api::Empty>(
-      [resize = std::move(resize)](AgentClient& agent, const Machine&) -> Result<api::Empty> {
+  run.AskAgent<api::Empty>(
+      [resize = std::move(resize)](AgentClient& agent) -> Result<api::Empty> {
         HMVM_TRY(agent.ResizeTerminal(resize));
         return api::Empty();
       },
@@ -50,16 +50,18 @@ void AnswerSnapshot(ContainerRun& run, const ContainerRecord& record, const api:
                     TtrpcServer::Responder<api::SnapshotResponse> respond) {
   if (auto room = run.MakeRoomForSnapshot(request.folder()); !room.has_value()) return respond(room.error());
   SnapshotContainer container{.origin = record, .guest_id = {}};
-  run.Ask<api::SnapshotResponse>(
-      [&run, request, container = std::move(container)](AgentClient&,
-                                                        const Machine&) -> Result<api::SnapshotResponse> {
+  run.AskMachine<api::SnapshotResponse>(
+      [&run, request, container = std::move(container)](const Machine&) -> Result<api::SnapshotResponse> {
         vmm::v1::SnapshotRequest of_machine;
         of_machine.set_diff_of(request.diff_of());
         of_machine.set_passing(request.passing());
-        HMVM_TRY_ASSIGN(const auto taken, run.Snapshot(request.folder(), container, std::move(of_machine)));
+        const auto taken = run.Snapshot(request.folder(), container, std::move(of_machine));
+        if (!taken.has_value() && taken.error().code == ECONNRESET)
+          return Error{0, "the container ended meanwhile"};
+        if (!taken.has_value()) return taken.error();
         api::SnapshotResponse response;
-        response.set_pause_ns(taken.pause_ns());
-        response.set_bytes_written(taken.bytes_written());
+        response.set_pause_ns(taken->pause_ns());
+        response.set_bytes_written(taken->bytes_written());
         return response;
       },
       std::move(respond));
@@ -68,14 +70,14 @@ void AnswerSnapshot(ContainerRun& run, const ContainerRecord& record, const api:
 void AnswerStats(ContainerRun& run, const ContainerRecord& record,
                  TtrpcServer::Responder<api::StatsResponse> respond) {
   const bool ask_guest = record.status() == Status::kRunning;
-  run.Ask<api::StatsResponse>(
-      [id = run.guest_id(), ask_guest](AgentClient& agent,
-                                       const Machine& machine) -> Result<api::StatsResponse> {
+  run.AskAgent<api::StatsResponse>(
+      [id = run.guest_id(), vmm = run.vmm_pid(),
+       ask_guest](AgentClient& agent) -> Result<api::StatsResponse> {
         api::StatsResponse stats;
         if (ask_guest) {
           HMVM_TRY_ASSIGN(*stats.mutable_guest(), agent.Stats(id));
         }
-        HMVM_TRY_ASSIGN(const HostCost cost, MeasureHostCost(machine.pid()));
+        HMVM_TRY_ASSIGN(const HostCost cost, MeasureHostCost(vmm));
         stats.set_host_cpu_ns(cost.cpu_ns);
         stats.set_host_memory_bytes(cost.memory_bytes);
         stats.set_monotonic_ns(NowMonotonicNs());
@@ -86,14 +88,13 @@ void AnswerStats(ContainerRun& run, const ContainerRecord& record,
 
 void AnswerListProcesses(ContainerRun& run,
                          TtrpcServer::Responder<agent::v1::ListProcessesResponse> respond) {
-  run.Ask<agent::v1::ListProcessesResponse>(
-      [id = run.guest_id()](AgentClient& agent, const Machine&) { return agent.ListProcesses(id); },
-      std::move(respond));
+  run.AskAgent<agent::v1::ListProcessesResponse>(
+      [id = run.guest_id()](AgentClient& agent) { return agent.ListProcesses(id); }, std::move(respond));
 }
 
 void AnswerCounters(ContainerRun& run, TtrpcServer::Responder<api::CountersResponse> respond) {
-  run.Ask<api::CountersResponse>(
-      [&times = run.start_times()](AgentClient&, const Machine& machine) -> Result<api::CountersResponse> {
+  run.AskMachine<api::CountersResponse>(
+      [&times = run.start_times()](const Machine& machine) -> Result<api::CountersResponse> {
         HMVM_TRY_ASSIGN(const auto described, machine.Describe());
         api::CountersResponse response;
         *response.mutable_counters() = described.counters();

@@ -9,9 +9,10 @@
 namespace hmvm {
 
 // One thread that runs tasks in the order they are given: for calls that block, off the event loop's thread.
+// Most starts need none: it comes with the first task.
 class Worker {
  public:
-  Worker();
+  Worker() = default;
   // Runs what is queued, then ends.
   ~Worker();
   Worker(const Worker&) = delete;
@@ -26,8 +27,7 @@ class Worker {
   std::condition_variable changed_;
   std::deque<std::function<void()>> tasks_;
   bool ending_ = false;
-
-  std::thread thread_;  // last: runs while all above exists
+  std::thread thread_;
 };
 
 }  // namespace hmvm
