@@ -1,5 +1,6 @@
 #include "vmm/snapshot/memory_saver.h"
 
+#include <algorithm>
 #include <cstring>
 
 namespace hmvm {
@@ -11,13 +12,18 @@ constexpr uint64_t kFewPages = 512;
 // A round that leaves more than this part of the one before is one of a guest that writes as fast as we do.
 constexpr double kShrinks = 0.8;
 constexpr uint64_t kMostRounds = 20;
-// The VMM's memory for pages that are written after the pause.
-constexpr uint64_t kCopiesBytes = 256 << 20;
+// The VMM's memory for pages that are written after the pause: so much of the guest's, for which the limit of
+// the VMM's cgroup has room.
+constexpr uint64_t kCopiesPart = 4;
+constexpr uint64_t kMostCopiesBytes = 256 << 20;
 
 }  // namespace
 
 MemorySaver::MemorySaver(DirtyPages* dirty, const TouchedPages* touched, std::optional<MemoryOrigin> origin)
-    : dirty_(dirty), touched_(touched), changed_(dirty->total_pages()) {
+    : dirty_(dirty),
+      touched_(touched),
+      copies_room_bytes_(std::min(dirty->total_pages() * kPageBytes / kCopiesPart, kMostCopiesBytes)),
+      changed_(dirty->total_pages()) {
   if (!origin.has_value()) return;
   restored_ = origin->map.AllRuns();
   last_is_mapped_ = origin->mapped && touched != nullptr;
@@ -128,12 +134,12 @@ Result<> MemorySaver::Write(const PageRuns& pages) {
 }
 
 bool MemorySaver::Fits(const PageRuns& pages) const {
-  return pages.TotalPages() * kPageBytes <= kCopiesBytes - copied_bytes_;
+  return pages.TotalPages() * kPageBytes <= copies_room_bytes_ - copied_bytes_;
 }
 
 Result<> MemorySaver::Copy(const PageRuns& pages) {
   if (copies_.size() == 0) {
-    HMVM_TRY_ASSIGN(copies_, Mapping::Anonymous(kCopiesBytes));
+    HMVM_TRY_ASSIGN(copies_, Mapping::Anonymous(copies_room_bytes_));
   }
   for (const PageRun& run : pages.runs()) {
     HMVM_TRY(

@@ -81,7 +81,8 @@ class MemorySaver {
   bool Fits(const PageRuns& pages) const;
 
   DirtyPages* dirty_;
-  const TouchedPages* touched_;    // nullptr: there is no /proc
+  const TouchedPages* touched_;  // nullptr: there is no /proc
+  uint64_t copies_room_bytes_;
   PageRuns restored_;              // what the origin has
   std::optional<MemoryMap> last_;  // the last good snapshot
   bool last_is_mapped_ = false;    // it is the origin, from whose files memory is mapped
