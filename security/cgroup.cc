@@ -77,13 +77,17 @@ bool FileHasWord(const std::string& path, const std::string& word) {
   return content.has_value() && HasWord(*content, word);
 }
 
+Result<> WriteValue(const UniqueFd& file, const std::string& path, const std::string& value) {
+  if (auto written = WriteAll(file.get(), value); !written.has_value()) {
+    return Error{written.error().code, "write '" + value + "' to '" + path + "'"};
+  }
+  return {};
+}
+
 Result<> WriteSetting(const std::string& folder, const Setting& setting) {
   const std::string path = folder + "/" + setting.file;
   HMVM_TRY_ASSIGN(const UniqueFd file, OpenFile(path, O_WRONLY));
-  if (auto written = WriteAll(file.get(), setting.value); !written.has_value()) {
-    return Error{written.error().code, "write '" + setting.value + "' to '" + path + "'"};
-  }
-  return {};
+  return WriteValue(file, path, setting.value);
 }
 
 // A limit that is not there, or is none ("max"), stays so.
@@ -308,6 +312,29 @@ Result<> Cgroup::AllowMoreMemory(uint64_t bytes) const {
     // With swap first: the kernel refuses one below the limit of memory alone.
     for (const char* file : {"memory.memsw.limit_in_bytes", "memory.limit_in_bytes", "memory.max"})
       HMVM_TRY(RaiseLimit(folder, file, bytes));
+  }
+  return {};
+}
+
+Result<LiftedCpuQuota> Cgroup::LiftCpuQuota() const {
+  LiftedCpuQuota lifted;
+  for (const std::string& folder : folders_) {
+    for (const auto& [file, none] : {std::pair("/cpu.cfs_quota_us", "-1"), std::pair("/cpu.max", "max")}) {
+      const std::string path = folder + file;
+      if (::access(path.c_str(), F_OK) < 0) continue;
+      HMVM_TRY_ASSIGN(std::string quota, ReadFile(path));
+      HMVM_TRY_ASSIGN(UniqueFd fd, OpenFile(path, O_WRONLY));
+      HMVM_TRY(WriteValue(fd, path, none));
+      lifted.files_.push_back({path, std::move(fd), std::move(quota)});
+    }
+  }
+  return lifted;
+}
+
+Result<> LiftedCpuQuota::Hold() const {
+  for (const File& file : files_) {
+    const auto held = WriteValue(file.fd, file.path, file.quota);
+    if (!held.has_value() && held.error().code != ENODEV) return held;
   }
   return {};
 }

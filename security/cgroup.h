@@ -58,6 +58,22 @@ class CgroupHierarchies {
 // or not ours to use. Empty: all can.
 std::vector<std::string> WhyNoLimits(const CgroupHierarchies& hierarchies, const CgroupLimits& limits);
 
+// A machine's quota of processor time, which does not hold before Hold().
+class LiftedCpuQuota {
+ public:
+  // Any thread; once the cgroup is gone it has nobody to hold.
+  Result<> Hold() const;
+
+ private:
+  friend class Cgroup;
+  struct File {
+    std::string path;
+    UniqueFd fd;
+    std::string quota;
+  };
+  std::vector<File> files_;
+};
+
 // The cgroups of one machine, "hmvm/NAME" in each hierarchy that its limits need, and in that of version 2 in
 // any case: the eBPF guard knows the machine by it. Made before the VMM, which is born in them; removed with
 // the object, which therefore must outlive the VMM.
@@ -80,6 +96,9 @@ class Cgroup {
   // Lets its processes have so much more memory than so far; nothing where that has no limit. An error names
   // the file.
   Result<> AllowMoreMemory(uint64_t bytes) const;
+
+  // Lifts the quota of processor time that it was made with, if any. An error names the file.
+  Result<LiftedCpuQuota> LiftCpuQuota() const;
 
   // Why device files can be opened though they were to be kept from it; empty: they can't.
   const std::string& device_problem() const { return device_problem_; }

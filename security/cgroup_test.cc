@@ -144,6 +144,32 @@ TEST_F(CgroupFilesTest, MoreMemoryIsAllowedWhereItIsLimited) {
   EXPECT_EQ(Read("unified/hmvm/m/memory.max"), "max\n");
 }
 
+// Plain files take a second value behind the first.
+TEST_F(CgroupFilesTest, ALiftedQuotaOfProcessorTimeHoldsAgainLater) {
+  for (const char* file :
+       {"unified/cgroup.subtree_control", "unified/hmvm/cgroup.subtree_control", "unified/hmvm/m/cpu.max"}) {
+    Write(file, "");
+  }
+  for (const char* file : {"tasks", "cpu.cfs_period_us", "cpu.cfs_quota_us"})
+    Write(std::string("cpu/hmvm/m/") + file, "");
+  const CgroupLimits limits{.cpu_quota_us = 25'000};
+  const auto version1 = Cgroup::Create(Version1(), "m", limits);
+  const auto version2 = Cgroup::Create(Version2(), "m", limits);
+  ASSERT_TRUE(version1.has_value()) << version1.error().Message();
+  ASSERT_TRUE(version2.has_value()) << version2.error().Message();
+
+  const auto lifted1 = version1->LiftCpuQuota();
+  const auto lifted2 = version2->LiftCpuQuota();
+  ASSERT_TRUE(lifted1.has_value() && lifted2.has_value());
+  EXPECT_TRUE(Read("cpu/hmvm/m/cpu.cfs_quota_us").starts_with("-1"));
+  EXPECT_TRUE(Read("unified/hmvm/m/cpu.max").starts_with("max"));
+
+  EXPECT_TRUE(lifted1->Hold().has_value());
+  EXPECT_TRUE(lifted2->Hold().has_value());
+  EXPECT_TRUE(Read("cpu/hmvm/m/cpu.cfs_quota_us").ends_with("25000"));
+  EXPECT_TRUE(Read("unified/hmvm/m/cpu.max").ends_with("25000 100000"));
+}
+
 TEST_F(CgroupFilesTest, Version2GetsItsFilesAndControllersAreHandedDown) {
   for (const char* file : {"unified/cgroup.subtree_control", "unified/hmvm/cgroup.subtree_control",
                            "unified/hmvm/m/memory.max", "unified/hmvm/m/memory.swap.max"}) {

@@ -95,6 +95,13 @@ Result<> ContainerRun::StartMachine(bool boot) {
   HMVM_TRY_ASSIGN(UniqueFd vsock, Duplicate(vsock_.get()));
   HMVM_TRY_ASSIGN(machine_, Machine::Start(loop_, options_.id, options_.config, files_, boot,
                                            std::move(vsock), options_.guard, [this] { OnMachineEnd(); }));
+  // Until it starts the container's process, nothing runs in a template's guest but what is ours.
+  const bool from_template = restored_ && !options_.resumed.has_value();
+  if (from_template && options_.config.resources.cpu_quota_us != 0) {
+    HMVM_TRY_ASSIGN(lifted_quota_, machine_->LiftCpuQuota());
+  } else {
+    lifted_quota_ = LiftedCpuQuota();
+  }
   agent_ = std::make_unique<AgentClient>(machine_->TakeAgentSocket());
   start_times_.vmm_started = NowMonotonicNs();
   return {};
@@ -191,6 +198,7 @@ ContainerRun::Outcome ContainerRun::DriveFirstProcess() {
   start.set_stdin_stream(pumps_->stdin_stream());
   start.set_stdout_stream(pumps_->stdout_stream());
   start.set_stderr_stream(pumps_->stderr_stream());
+  if (auto held = lifted_quota_.Hold(); !held.has_value()) return FailedBy(held.error());
   start_requested_ = true;
   if (auto started = agent_->StartProcess(start); !started.has_value()) {
     Outcome outcome = FailedBy(started.error());

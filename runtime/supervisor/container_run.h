@@ -171,6 +171,7 @@ class ContainerRun {
   std::string template_failure_;
 
   std::unique_ptr<Machine> machine_;
+  LiftedCpuQuota lifted_quota_;
   bool machine_ended_by_us_ = false;
   bool asked_to_end_ = false;  // by the supervisor
   std::unique_ptr<AgentClient> agent_;

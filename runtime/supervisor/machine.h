@@ -83,6 +83,9 @@ class Machine {
   // Our end of the agent's channel. Once.
   UniqueFd TakeAgentSocket() { return std::move(agent_); }
 
+  // See Cgroup. On the loop.
+  Result<LiftedCpuQuota> LiftCpuQuota() const { return cell_.cgroup().LiftCpuQuota(); }
+
   // What the VMM says of itself. Blocks, a second at most; from any thread.
   Result<vmm::v1::DescribeResponse> Describe() const;
 
