@@ -118,10 +118,7 @@ Result<> EventLoop::Serve() {
   for (;;) {
     {
       std::lock_guard lock(mutex_);
-      if (stopped_) {
-        stopped_ = false;
-        return {};
-      }
+      if (stopped_) break;
     }
     const int count = ::epoll_wait(epoll_.get(), events.data(), events.size(), -1);
     if (count < 0 && errno == EINTR) continue;
@@ -140,6 +137,10 @@ Result<> EventLoop::Serve() {
       HMVM_TRY(entry->handler(events[i].events));
     }
   }
+  HMVM_TRY(RunPosted());
+  std::lock_guard lock(mutex_);
+  stopped_ = false;
+  return {};
 }
 
 }  // namespace hmvm

@@ -67,7 +67,8 @@ class EventLoop {
   // Runs and destroys `task` on the loop's thread, in the order of the calls; without a Run() to come it is
   // only destroyed, with the loop. Thread-safe.
   void Post(Task task);
-  // Makes Run() return after the handler now running. Thread-safe.
+  // Makes Run() return after the handler now running and the tasks posted so far: an answer that another
+  // thread has left there still goes out. Thread-safe.
   void Stop();
   // Handles events until Stop() or until a handler returns an error, which it then returns.
   Result<> Run();

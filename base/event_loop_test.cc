@@ -77,6 +77,19 @@ TEST(EventLoopTest, PostedTasksRunInOrderOnTheLoopsThread) {
   EXPECT_TRUE(std::is_sorted(order.begin(), order.end()));
 }
 
+TEST(EventLoopTest, WhatWasPostedBeforeAStopStillRuns) {
+  auto loop = EventLoop::Create().value();
+  bool ran = false;
+  loop->Post([&] {
+    loop->Post([&] { ran = true; });
+    loop->Stop();
+  });
+
+  ASSERT_TRUE(loop->Run().has_value());
+
+  EXPECT_TRUE(ran);
+}
+
 // Given away with its watch by a thread that has no business with the loop otherwise.
 TEST(EventLoopTest, WhatAPostedTaskOwnsEndsOnTheLoopsThread) {
   struct Owned {
