@@ -163,6 +163,8 @@ class FakeGuest {
   }
 
   static void OnExit(FakeProcess& process) {
+    // As a PID namespace's end does, even of those that a pause has stopped.
+    if (process.request.process_id().empty()) ::kill(-process.pid, SIGKILL);
     int status = 0;
     ::waitpid(process.pid, &status, 0);
     process.exit_watch = Watch();
