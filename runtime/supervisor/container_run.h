@@ -107,16 +107,12 @@ class ContainerRun {
   template <typename Answer>
   void AskAgent(std::function<Result<Answer>(AgentClient&)> question,
                 std::function<void(Result<Answer>)> done) {
-    of_agent_->Post([this, question = std::move(question), done = std::move(done)] {
-      loop_.Post([done, answer = question(*agent_)] { done(answer); });
-    });
+    Ask(*of_agent_, *agent_, std::move(question), std::move(done));
   }
   template <typename Answer>
   void AskMachine(std::function<Result<Answer>(const Machine&)> question,
                   std::function<void(Result<Answer>)> done) {
-    of_machine_->Post([this, question = std::move(question), done = std::move(done)] {
-      loop_.Post([done, answer = question(*machine_)] { done(answer); });
-    });
+    Ask(*of_machine_, *machine_, std::move(question), std::move(done));
   }
   void Signal(const std::string& process_id, int signal, bool all, std::function<void(Result<>)> done);
   // Brings the guest's wall clock to the host's.
@@ -135,6 +131,14 @@ class ContainerRun {
   RunEnd Conclude();
 
  private:
+  // `asked` outlives what `worker` has to do.
+  template <typename Asked, typename Question, typename Done>
+  void Ask(Worker& worker, Asked& asked, Question question, Done done) {
+    worker.Post([this, &asked, question = std::move(question), done = std::move(done)] {
+      loop_.Post([done, answer = question(asked)] { done(answer); });
+    });
+  }
+
   // What the thread of the first process found.
   struct Outcome {
     std::optional<int> exit_status;

@@ -29,8 +29,8 @@ constexpr char kMemory[] = "/memory";
 constexpr char kWorkingSet[] = "/working_set";
 constexpr char kInfo[] = "/template.json";
 constexpr char kWhole[] = "/whole";
-constexpr char kDraft[] = "/.draft-";  // and its name
-constexpr size_t kNameDigits = 12;     // of a draft, by chance
+constexpr char kDraft[] = ".draft-";  // and its name
+constexpr size_t kNameDigits = 12;    // of a draft, by chance
 constexpr size_t kInfoLimitBytes = 64 << 10;
 
 bool IsTemplateId(const std::string& name) {
@@ -119,12 +119,13 @@ void TemplateStore::NoteWhole(const std::string& id, int memory) const {
   (void)WriteFileAtomic(Folder(id) + kWhole, VersionOf(memory), 0600, Outlives::kThisProcess);
 }
 
-std::string TemplateStore::DraftFolder(const std::string& name) const { return folder_ + kDraft + name; }
+std::string TemplateStore::DraftFolder(const std::string& name) const { return Folder(kDraft + name); }
 
 std::vector<std::string> TemplateStore::Drafts() const {
-  std::vector<std::string> drafts = NamesIn(folder_).value_or(std::vector<std::string>());
-  for (std::string& name : drafts) name = folder_ + "/" + name;
-  std::erase_if(drafts, [&](const std::string& path) { return !path.starts_with(folder_ + kDraft); });
+  std::vector<std::string> drafts;
+  for (const std::string& name : NamesIn(folder_).value_or(std::vector<std::string>())) {
+    if (name.starts_with(kDraft)) drafts.push_back(name.substr(std::strlen(kDraft)));
+  }
   return drafts;
 }
 
@@ -139,8 +140,8 @@ Result<UniqueFd> TemplateStore::Lock() const {
 void TemplateStore::RemoveDrafts() const {
   for (const std::string& draft : Drafts()) {
     constexpr std::chrono::seconds kEnding{5};  // of the VMM; the draft is the only sign of it
-    RemoveCell(CellNameOf(draft.substr(folder_.size() + std::strlen(kDraft))), kEnding);
-    (void)RemoveTree(draft);
+    RemoveCell(CellNameOf(draft), kEnding);
+    (void)RemoveTree(DraftFolder(draft));
   }
 }
 

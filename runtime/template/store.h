@@ -93,7 +93,7 @@ class TemplateStore {
   std::string Folder(const std::string& id) const { return folder_ + "/" + id; }
   std::string DraftFolder(const std::string& name) const;
   static std::string CellNameOf(const std::string& draft) { return "template-" + draft; }
-  std::vector<std::string> Drafts() const;
+  std::vector<std::string> Drafts() const;  // their names
   // EAGAIN: another process has it.
   Result<UniqueFd> Lock() const;
   // With the lock held.

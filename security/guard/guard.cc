@@ -14,6 +14,7 @@
 #include <bpf/libbpf.h>
 
 #include "base/file.h"
+#include "base/folder.h"
 #include "bpf/guard.h"
 #include "security/cgroup.h"
 #include "security/guard/event.h"
@@ -119,7 +120,7 @@ Result<> PinLayer(const GuardLayer& layer, const GuardPins& pins, int cgroup_roo
                   const std::string& folder) {
   HMVM_TRY_ASSIGN(const Object object, LoadObject(layer, &pins));
   const std::string half_made = folder + "/loading";
-  GuardPins::Remove(half_made);
+  (void)RemoveTree(half_made);
   auto pinned = [&]() -> Result<> {
     if (::mkdir(half_made.c_str(), 0700) < 0) return Error{errno, "create folder '" + half_made + "'"};
     bpf_program* program = nullptr;
@@ -135,7 +136,7 @@ Result<> PinLayer(const GuardLayer& layer, const GuardPins& pins, int cgroup_roo
     if (::rename(half_made.c_str(), made.c_str()) < 0) return Error{errno, "make '" + made + "'"};
     return {};
   }();
-  if (!pinned.has_value()) GuardPins::Remove(half_made);
+  if (!pinned.has_value()) (void)RemoveTree(half_made);
   return pinned;
 }
 
@@ -243,7 +244,7 @@ Result<GuardMaps> GuardMaps::Open(const GuardPins& pins) {
 
 Result<bool> LoadGuard(const GuardPins& pins) {
   HMVM_TRY_ASSIGN(const UniqueFd lock, pins.Lock(/*make=*/true));
-  GuardPins::Remove(pins.Loading());
+  (void)RemoveTree(pins.Loading());
   const std::string ours = pins.Version(GuardVersion());
   const std::vector<std::string> versions = pins.Versions();
   if (std::ranges::find(versions, GuardVersion()) != versions.end()) {
@@ -258,11 +259,11 @@ Result<bool> LoadGuard(const GuardPins& pins) {
     return {};
   }();
   if (!loaded.has_value()) {
-    GuardPins::Remove(pins.Loading());
+    (void)RemoveTree(pins.Loading());
     if (versions.empty()) pins.RemoveAll();
     return loaded.error();
   }
-  for (const std::string& old : versions) GuardPins::Remove(pins.Version(old));
+  for (const std::string& old : versions) (void)RemoveTree(pins.Version(old));
   return true;
 }
 

@@ -75,15 +75,10 @@ std::vector<std::string> GuardPins::LayersOf(const std::string& version) const {
   return layers;
 }
 
-void GuardPins::Remove(const std::string& folder) {
-  std::error_code absent;
-  fs::remove_all(folder, absent);
-}
-
 void GuardPins::RemoveAll() const {
   // The programs first: as long as they are attached, nothing may be missing that they need.
-  for (const std::string& name : FoldersIn(wire_)) Remove(Version(name));
-  Remove(wire_);
+  for (const std::string& name : FoldersIn(wire_)) (void)RemoveTree(Version(name));
+  (void)RemoveTree(wire_);
   std::error_code in_use;
   fs::remove(folder_, in_use);  // not while there is another wire's
 }

@@ -19,6 +19,7 @@ class GuardPins {
  public:
   explicit GuardPins(std::string folder = kGuardPins);
 
+  // Links that are pinned in a folder are detached when it is removed, unless somebody has them open.
   std::string Map(const std::string& name) const { return wire_ + "/" + name; }
   std::string Version(const std::string& version) const { return wire_ + "/" + version; }
   std::string Loading() const { return wire_ + "/loading"; }
@@ -31,8 +32,6 @@ class GuardPins {
   std::vector<std::string> Versions() const;
   std::vector<std::string> LayersOf(const std::string& version) const;
 
-  // Removes all below a folder, and itself. Links that nobody else has open are detached by that.
-  static void Remove(const std::string& folder);
   // Removes all of the guard. With the lock.
   void RemoveAll() const;
 

@@ -45,7 +45,7 @@ Result<> MakeFolder(const std::string& folder, const std::function<Result<>(cons
   std::error_code error;
   if (fs::exists(folder, error) && !fs::is_empty(folder, error)) return Error{EEXIST, "'" + folder + "'"};
   const std::string partial = folder + ".partial";
-  fs::remove_all(partial, error);
+  (void)RemoveTree(partial);
   if (::mkdir(partial.c_str(), 0700) < 0) return Error{errno, "make folder '" + partial + "'"};
   const auto made = [&]() -> Result<> {
     HMVM_TRY(make(partial));
@@ -54,7 +54,7 @@ Result<> MakeFolder(const std::string& folder, const std::function<Result<>(cons
     HMVM_TRY(Sync(partial));
     return Rename(partial, folder);
   }();
-  if (!made.has_value()) fs::remove_all(partial, error);
+  if (!made.has_value()) (void)RemoveTree(partial);
   return made;
 }
 
